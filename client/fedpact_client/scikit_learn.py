@@ -1,0 +1,160 @@
+"""Trainers on scikit-learn: softmax regression, linear regression, and a small multilayer perceptron, by gradient descent.
+
+All three are scikit-learn's perceptron: without a hidden layer it *is* multinomial logistic regression (softmax and cross-entropy)
+or linear regression (identity and squared error). Weights are called `coef0`, `intercept0`, `coef1`, … as in the estimator.
+
+A fit starts from the weights that it is given, takes plain stochastic gradient steps without momentum, and shuffles from
+the charter's seed, the round and the epoch: nothing is carried from one round to the next, so a round can be repeated.
+
+The charter's section `trainer`:
+
+    name           softmax_regression, linear_regression or perceptron
+    epochs         passes over the silo's data in a round
+    batch_size     samples of a step
+    learning_rate  a decimal as text
+    seed           for shuffling
+    hidden         (perceptron) units of the hidden layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from fedpact.artifacts.weights import Weights
+from fedpact.errors import CharterError
+from fedpact_client.trainer import Config, Fit
+
+TRAINERS = ("softmax_regression", "linear_regression", "perceptron")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Samples to learn from and samples held out.
+
+    Attributes:
+        features, held_out_features: shape (samples, features), float64.
+        targets, held_out_targets: shape (samples,): classes as int64 from 0, or numbers as float64.
+    """
+
+    features: NDArray[np.float64]
+    targets: NDArray[Any]
+    held_out_features: NDArray[np.float64]
+    held_out_targets: NDArray[Any]
+
+
+class ScikitLearnTrainer:
+    """Trains one of scikit-learn's perceptrons.
+
+    Args:
+        data: the silo's own.
+        config: the charter's section `trainer`.
+        classes: number of classes; 0 for regression.
+
+    Raises:
+        CharterError: the section names no trainer of this module, lacks a setting, or has one that is none.
+    """
+
+    def __init__(self, data: Data, config: Config, classes: int) -> None:
+        self._data = data
+        self._classes = np.arange(classes)
+        self._make = _estimator(config, classes)
+
+    def fit(self, weights: Weights, config: Config) -> Fit:
+        """Takes the charter's number of passes over the data, starting from the given weights."""
+        estimator = self._start(weights)
+        data = self._data
+        for epoch in range(_whole(config, "epochs")):
+            estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
+            estimator.partial_fit(data.features, data.targets)
+        trained = {name: array.astype(weights[name].dtype) for name, array in _arrays(estimator).items()}
+        return Fit(trained, len(data.targets), self._score(estimator))
+
+    def evaluate(self, weights: Weights) -> float:
+        """Accuracy of a classifier, R2 of a regression, on the held-out samples."""
+        return self._score(self._start(weights))
+
+    def _score(self, estimator: Any) -> float:
+        return float(estimator.score(self._data.held_out_features, self._data.held_out_targets))
+
+    def _start(self, weights: Weights) -> Any:
+        """An estimator that has taken no step and stands at the given weights."""
+        estimator = _initialised(self._make(), self._data.features.shape[1], self._classes)
+        for name, array in _arrays(estimator).items():
+            array[...] = weights[name]
+        return estimator
+
+
+def initial_weights(config: Config, features: int, classes: int) -> dict[str, NDArray[np.floating[Any]]]:
+    """Float32 weights to start a federation from: zeros without a hidden layer, else scikit-learn's own from the charter's seed."""
+    estimator = _initialised(_estimator(config, classes)(), features, np.arange(classes))
+    hidden = len(estimator.coefs_) > 1
+    return {
+        name: (array if hidden else np.zeros_like(array)).astype(np.float32) for name, array in _arrays(estimator).items()
+    }
+
+
+def _initialised(estimator: Any, features: int, classes: NDArray[Any]) -> Any:
+    """An estimator with arrays to put weights into. scikit-learn makes them at its first step, so one is taken on a zero sample."""
+    sample = np.zeros((max(1, len(classes)), features))
+    if len(classes):
+        estimator.partial_fit(sample, classes, classes)
+    else:
+        estimator.partial_fit(sample, np.zeros(1))
+    return estimator
+
+
+def _arrays(estimator: Any) -> dict[str, NDArray[np.floating[Any]]]:
+    """The arrays that an estimator learns, by name."""
+    arrays = {}
+    for layer, (coef, intercept) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
+        arrays[f"coef{layer}"], arrays[f"intercept{layer}"] = coef, intercept
+    return arrays
+
+
+def _estimator(config: Config, classes: int) -> Callable[[], Any]:
+    name = config.get("name")
+    if name not in TRAINERS:
+        raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}")
+    if (name == "softmax_regression" and not classes) or (name == "linear_regression" and classes):
+        raise CharterError(f"trainer.name: {name} does not fit the task, which has {classes or 'no'} classes")
+    settings = {
+        "hidden_layer_sizes": (_whole(config, "hidden"),) if name == "perceptron" else (),
+        "solver": "sgd",
+        "momentum": 0.0,
+        "alpha": 0.0,
+        "learning_rate_init": _positive(config, "learning_rate"),
+        "batch_size": _whole(config, "batch_size"),
+        "random_state": _whole(config, "seed"),
+    }
+    _whole(config, "epochs")
+    return lambda: (MLPClassifier if classes else MLPRegressor)(**settings)
+
+
+def _seed(seed: int, round_number: int, epoch: int) -> int:
+    """One seed for each epoch of each round."""
+    return int(np.random.SeedSequence([seed, round_number, epoch]).generate_state(1)[0])
+
+
+def _whole(config: Config, name: str) -> int:
+    value = config.get(name)
+    least = 0 if name == "seed" else 1
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {value!r}")
+    return value
+
+
+def _positive(config: Config, name: str) -> float:
+    value = config.get(name)
+    try:
+        number = float(value) if isinstance(value, str) else 0.0
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {value!r}")
+    return number

@@ -1,0 +1,215 @@
+"""The charter: the rules that all members agreed to, as one canonical document.
+
+People write it as TOML (`parse_toml`), the ledger keeps the address of its canonical JSON (`Charter.encode`). Decimals are
+strings, so that everyone reads the same number.
+"""
+
+from __future__ import annotations
+
+import decimal
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedpact.artifacts import canonical
+from fedpact.artifacts.weights import Layout, Tensor
+from fedpact.errors import CharterError, InvalidDocument, InvalidWeights
+from fedpact.ledger.facts import SCORE_UNIT, Limits, Terms
+from fedpact.rules import RULES
+
+FORMAT = "fedpact-charter/1"
+MAX_BYTES = 4 << 20
+"""Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
+MAX_SAMPLES = 1 << 40
+"""Samples that a charter may let one update claim. 8,000 updates of that many have an exact sum in float64."""
+
+
+def _decimal(text: str) -> str:
+    try:
+        value = Decimal(text)
+    except decimal.InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or abs(value) >= 10**9 or len(text) > 40:
+        raise ValueError(f"expected a decimal number between -10^9 and 10^9 as text, found {text!r}")
+    return text
+
+
+DecimalText = Annotated[str, AfterValidator(_decimal)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TensorSection(_Section):
+    """One tensor of the model."""
+
+    dtype: str
+    shape: list[int]
+
+
+class RuleSection(_Section):
+    """How updates become a model: a rule's name and version."""
+
+    name: str
+    version: int = 1
+
+
+class RoundsSection(_Section):
+    """How long a round lasts and how many must take part."""
+
+    quorum: Annotated[int, Field(ge=1, le=0xFFFF)]
+    submission_seconds: Annotated[int, Field(ge=2, le=10**9)]
+    publication_seconds: Annotated[int, Field(ge=2, le=10**9)]
+
+
+class LimitsSection(_Section):
+    """What an update may claim: samples, and scores as decimals."""
+
+    max_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    min_score: DecimalText = "-1"
+    max_score: DecimalText = "1"
+
+
+class LedgerSection(_Section):
+    """When an entry counts."""
+
+    confirmations: Annotated[int, Field(ge=0, le=10**6)] = 0
+
+
+class StoreSection(_Section):
+    """How long artifacts are kept, and by how many."""
+
+    retention_days: Annotated[int, Field(ge=0, le=10**5)] = 365
+    copies: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class StopSection(_Section):
+    """When the federation ends: whichever comes first.
+
+    Attributes:
+        rounds: after this many published models.
+        target_score: once the members' mean score is at least this.
+        patience: after this many published rounds without a mean score better than the best before by `min_improvement`.
+        failures: after this many cancelled rounds in a row.
+    """
+
+    rounds: Annotated[int, Field(ge=1, le=10**9)]
+    target_score: DecimalText | None = None
+    patience: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    min_improvement: DecimalText = "0"
+    failures: Annotated[int, Field(ge=1, le=10**9)] = 3
+
+
+class Charter(_Section):
+    """The rules of a federation.
+
+    Attributes:
+        model: the model's tensors by name.
+        trainer: what every silo's trainer is told; text and integers, of which `name` is the trainer.
+        duplicates: what to do with an update whose address another member submitted before.
+    """
+
+    format: Literal["fedpact-charter/1"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    model: dict[str, TensorSection]
+    trainer: dict[str, str | int]
+    rule: RuleSection
+    rounds: RoundsSection
+    limits: LimitsSection
+    stop: StopSection
+    ledger: LedgerSection = LedgerSection()
+    store: StoreSection = StoreSection()
+    duplicates: Literal["exclude", "keep"] = "exclude"
+
+    @model_validator(mode="after")
+    def _known(self) -> Charter:
+        rule = RULES.get(self.rule.name)
+        if rule is None:
+            raise ValueError(f"rule.name: expected one of {', '.join(RULES)}, found {self.rule.name!r}")
+        if millionths(self.limits.min_score) > millionths(self.limits.max_score):
+            raise ValueError(f"limits.min_score: expected at most max_score, found {self.limits.min_score}")
+        if rule.version != self.rule.version:
+            raise ValueError(f"rule.version: expected {rule.version}, found {self.rule.version}")
+        try:
+            self.layout()
+        except InvalidWeights as error:
+            raise ValueError(f"model: {error}") from None
+        return self
+
+    def layout(self) -> Layout:
+        """Where everything lies in every update and model."""
+        return Layout(
+            Tensor(name, section.dtype, tuple(section.shape)) for name, section in self.model.items()
+        )
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return canonical.encode(self.model_dump(exclude_none=True))
+
+    def contract_limits(self) -> Limits:
+        """What the contract enforces of it. A transaction may land late, so a phase may be half as long as planned."""
+        shortest = min(self.rounds.submission_seconds, self.rounds.publication_seconds) // 2
+        longest = 2 * (self.rounds.submission_seconds + self.rounds.publication_seconds)
+        return Limits(self.rounds.quorum, shortest, longest)
+
+    def terms(self, now: int) -> Terms:
+        """The terms of a round that opens now."""
+        submit_by = now + self.rounds.submission_seconds
+        return Terms(0, 0, submit_by, submit_by + self.rounds.publication_seconds, self.rounds.quorum)
+
+
+    def score_range(self) -> tuple[int, int]:
+        """Least and greatest score on the ledger, in millionths."""
+        return millionths(self.limits.min_score), millionths(self.limits.max_score)
+
+
+def millionths(text: str) -> int:
+    """A decimal as the ledger keeps scores: rounded to millionths, half to even."""
+    return int((Decimal(text) * SCORE_UNIT).to_integral_value(decimal.ROUND_HALF_EVEN))
+
+
+def decode(data: bytes) -> Charter:
+    """Reads the canonical bytes of a charter.
+
+    Raises:
+        InvalidDocument: they are not those of a charter.
+    """
+    value = canonical.decode(data, "charter")
+    try:
+        charter = Charter.model_validate(value)
+    except ValidationError as error:
+        raise InvalidDocument(f"charter: {_first(error)}") from None
+    if charter.encode() != data:
+        raise InvalidDocument("charter: not canonical (a setting that is the default is written out too)")
+    return charter
+
+
+def parse_toml(path: Path) -> Charter:
+    """Reads a charter as people write it.
+
+    Raises:
+        CharterError: the file cannot be read, is no TOML, or is no charter.
+    """
+    try:
+        value = tomllib.loads(path.read_text("utf-8"))
+        return Charter.model_validate(value)
+    except OSError as error:
+        raise CharterError(f"charter {path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise CharterError(f"charter {path}: {_first(error)}") from None
+    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
+        raise CharterError(f"charter {path}: {error}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first finding as one line: where, what was expected, what was found."""
+    first: Any = error.errors(include_url=False)[0]
+    where = ".".join(str(each) for each in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("missing", "extra_forbidden", "value_error"):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, found {str(first['input'])[:80]!r}"

@@ -1,0 +1,112 @@
+"""The manifest: how a round's updates became the model, as one canonical document.
+
+It lists every submission of the round with what was decided about it and why. It is derived, not written: the coordinator and
+every auditor make it with the same function (`fedpact.derivation`) and must get the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedpact.artifacts import canonical
+from fedpact.errors import InvalidDocument
+
+FORMAT = "fedpact-manifest/1"
+MAX_BYTES = 64 << 20
+"""Bytes that a manifest has at most: 65,535 submissions need half of it."""
+
+Decision = Literal["included", "excluded"]
+Reason = Literal[
+    "",
+    "wrong_size",
+    "too_many_samples",
+    "score_out_of_range",
+    "duplicate",
+    "malformed",
+    "wrong_header",
+    "not_finite",
+    "unavailable",
+]
+"""Why an update is excluded. All but `unavailable` are proved: an auditor finds the same from the ledger and the bytes.
+`unavailable` is asserted: that the coordinator could not fetch an update is its word alone."""
+
+ASSERTED: Reason = "unavailable"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Line(_Section):
+    """One submission.
+
+    Attributes:
+        index: the member's index on the ledger.
+        update: the update's address.
+        weight: what it counts in the model under a rule that weighs; 0 where it is excluded.
+        detail: what was found, for a person; empty where it is included.
+    """
+
+    index: int
+    member: str
+    update: str
+    samples: int
+    score: int
+    size: int
+    decision: Decision
+    weight: int
+    reason: Reason
+    detail: str
+
+
+class Manifest(_Section):
+    """How one round's updates became a model.
+
+    Attributes:
+        transcript: the rolling hash over the submissions that this is made of, hexadecimal.
+        submissions: all of them, by index.
+        model: the model's address; empty where fewer updates than the quorum could be used.
+        size: the model's bytes.
+    """
+
+    format: Literal["fedpact-manifest/1"]
+    round: int
+    charter: str
+    base: str
+    transcript: str
+    rule: str
+    version: int
+    submissions: list[Line]
+    model: str
+    size: int
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return canonical.encode(self.model_dump())
+
+    @property
+    def included(self) -> list[Line]:
+        """The submissions that the model is made of."""
+        return [line for line in self.submissions if line.decision == "included"]
+
+    @property
+    def excluded(self) -> list[Line]:
+        """The submissions that it is not made of."""
+        return [line for line in self.submissions if line.decision == "excluded"]
+
+
+def decode(data: bytes) -> Manifest:
+    """Reads the canonical bytes of a manifest.
+
+    Raises:
+        InvalidDocument: they are not those of a manifest.
+    """
+    value = canonical.decode(data, "manifest")
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(each) for each in first["loc"])
+        raise InvalidDocument(f"manifest: {where}: {first['msg']}") from None

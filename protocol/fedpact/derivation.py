@@ -1,0 +1,159 @@
+"""How a round's submissions become a model and a manifest: the one function that coordinators and auditors share.
+
+Everything follows from the ledger, the charter and the bytes in the store, but for one thing: which updates could not be
+fetched. A coordinator finds that out; an auditor takes it from the manifest, and reports it as asserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fedpact.artifacts import manifest as manifests
+from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.manifest import Line, Manifest, Reason
+from fedpact.artifacts.weights import Layout
+from fedpact.errors import BlockMismatch, BlockMissing, InvalidCid, InvalidDag
+from fedpact.ledger.view import Round, Submission
+from fedpact.rules import RULES
+from fedpact.rules.engine import Fault, Outcome, aggregate
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+from fedpact.store.unixfs import Dag, File, open_file
+
+_UNAVAILABLE = Fault(manifests.ASSERTED, "could not be fetched by the coordinator")
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a round's submissions become.
+
+    Attributes:
+        model: the model's DAG; none where fewer updates than the quorum could be used.
+        manifest: what was decided about each submission.
+    """
+
+    model: Dag | None
+    manifest: Manifest
+
+
+def derive(
+    current: Round,
+    charter: Charter,
+    blocks: Blocks,
+    *,
+    into: Blocks,
+    asserted: Collection[int] | None = None,
+    threads: int = 1,
+) -> Derivation:
+    """Makes a round's model and manifest.
+
+    Args:
+        current: a round with its submissions.
+        charter: the one in force when the round opened.
+        blocks: where the updates are.
+        into: where the model is put.
+        asserted: indexes of the members whose updates are to count as unavailable, and no others: an auditor's view. None: those
+            that cannot be read here, a coordinator's view.
+        threads: leaves that are worked on at once; the result does not depend on it.
+
+    Raises:
+        BlockMissing, BlockMismatch: an update that is not asserted to be unavailable cannot be read.
+        StoreError: a store cannot answer, or keep the model.
+    """
+    layout = charter.layout()
+    rule = RULES[charter.rule.name]
+    faults = _faults_on_ledger(current, charter, layout)
+    for index in asserted or ():
+        faults.setdefault(index, _UNAVAILABLE)
+
+    files: dict[int, File] = {}
+    submissions = sorted(current.submissions, key=lambda each: each.index)
+    for each in submissions:
+        if each.index in faults:
+            continue
+        try:
+            files[each.index] = open_file(blocks, each.update.cid, layout.size)
+        except (BlockMissing, BlockMismatch):
+            if asserted is not None:
+                raise
+            faults[each.index] = _UNAVAILABLE
+        except (InvalidDag, InvalidCid) as error:
+            faults[each.index] = Fault("malformed", str(error))
+
+    model: Dag | None = None
+    while model is None and files and len(files) >= current.terms.quorum:
+        usable = [each for each in submissions if each.index in files]
+        samples = [each.update.samples for each in usable]
+        ordered = [files[each.index] for each in usable]
+        outcome = aggregate(layout, rule, ordered, samples, into=into, threads=threads)
+        _drop(usable, outcome, files, faults, raising=asserted is not None)
+        model = outcome.model
+    lines = [_line(each, faults.get(each.index)) for each in submissions]
+    return Derivation(
+        model,
+        Manifest(
+            format="fedpact-manifest/1",
+            round=current.number,
+            charter=str(current.charter),
+            base=str(current.base),
+            transcript="0x" + current.transcript.hex(),
+            rule=rule.name,
+            version=rule.version,
+            submissions=lines,
+            model="" if model is None else str(model.root),
+            size=0 if model is None else model.size,
+        ),
+    )
+
+
+def _faults_on_ledger(current: Round, charter: Charter, layout: Layout) -> dict[int, Fault]:
+    """What is wrong with submissions by what they say of themselves, without fetching anything."""
+    faults: dict[int, Fault] = {}
+    least, greatest = charter.score_range()
+    first_with: dict[Cid, Submission] = {}
+    for each in current.submissions:
+        update = each.update
+        earlier = first_with.setdefault(update.cid, each)
+        if update.size != layout.size:
+            faults[each.index] = Fault("wrong_size", f"expected {layout.size} bytes, found {update.size}")
+        elif update.samples > charter.limits.max_samples:
+            detail = f"expected at most {charter.limits.max_samples} samples, found {update.samples}"
+            faults[each.index] = Fault("too_many_samples", detail)
+        elif not least <= update.score <= greatest:
+            detail = f"expected {least} to {greatest} millionths, found {update.score}"
+            faults[each.index] = Fault("score_out_of_range", detail)
+        elif charter.duplicates == "exclude" and earlier is not each:
+            detail = f"member {earlier.index} submitted the same update before"
+            faults[each.index] = Fault("duplicate", detail)
+    return faults
+
+
+def _drop(
+    usable: list[Submission], outcome: Outcome, files: dict[int, File], faults: dict[int, Fault], *, raising: bool
+) -> None:
+    """Takes out of `files` what a pass found unusable, and notes why."""
+    for place, each in enumerate(usable):
+        error, fault = outcome.missing.get(place), outcome.faults.get(place)
+        if error is not None and raising:
+            raise error
+        if error is not None or fault is not None:
+            faults[each.index] = _UNAVAILABLE if error is not None else fault or _UNAVAILABLE
+            del files[each.index]
+
+
+def _line(each: Submission, fault: Fault | None) -> Line:
+    update = each.update
+    reason: Reason = "" if fault is None else fault.reason  # type: ignore[assignment]  # Faults carry the manifest's reasons.
+    return Line(
+        index=each.index,
+        member=each.member,
+        update=str(update.cid),
+        samples=update.samples,
+        score=update.score,
+        size=update.size,
+        decision="included" if fault is None else "excluded",
+        weight=update.samples if fault is None else 0,
+        reason=reason,
+        detail="" if fault is None else fault.detail,
+    )

@@ -1,0 +1,122 @@
+"""Every expected failure, as one tree.
+
+    FedpactError                      1  something that the user can act on
+    ├── InputError                    2  what the user gave cannot be used
+    │   └── CharterError                 a charter that is not one
+    ├── ContentError                  1  bytes that are not what they should be
+    │   ├── InvalidCid                   text or bytes that are no address of ours
+    │   ├── BlockMismatch                a block that does not hash to its address
+    │   ├── InvalidDag                   a root that is not the DAG of a file of the expected size
+    │   ├── InvalidWeights               bytes that are not the weights that the charter fixes
+    │   └── InvalidDocument              bytes that are no canonical JSON document of the expected format
+    ├── StoreError                    1  a store that cannot do what was asked
+    │   └── BlockMissing                 a block that the store does not have
+    ├── LedgerError                   1  a ledger that cannot do what was asked
+    │   ├── RecordDamaged                a record that cannot be read
+    │   ├── RecordInconsistent           entries that the contract cannot have written
+    │   └── ContractRejected             the contract refused; one class per Solidity error (`fedpact.ledger.rejections`)
+    ├── TrainingFailed                1  a trainer that gave no usable update
+    └── Interrupted                 130  the user or the system asked to stop
+
+The number is the exit code of a command that ends with the error. `str(error)` is one line that names the thing, what was
+expected and what was found.
+"""
+
+from __future__ import annotations
+
+
+class FedpactError(Exception):
+    """Something that the user can act on."""
+
+    exit_code = 1
+
+
+class InputError(FedpactError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class CharterError(InputError):
+    """A charter that is not one."""
+
+
+class ContentError(FedpactError):
+    """Bytes that are not what they should be."""
+
+
+class InvalidCid(ContentError):
+    """Text or bytes that are no content address of the kind used here."""
+
+
+class BlockMismatch(ContentError):
+    """A block whose bytes do not hash to its address.
+
+    Attributes:
+        expected: the address that was asked for.
+        found: the address of the bytes that came, or a description where they were too many to hash.
+    """
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"block {expected}: its bytes hash to {found}")
+        self.expected, self.found = expected, found
+
+
+class InvalidDag(ContentError):
+    """A root that is not the DAG of a file of the expected size."""
+
+
+class InvalidWeights(ContentError):
+    """Bytes that are not the weights that the charter fixes."""
+
+
+class InvalidDocument(ContentError):
+    """Bytes that are no canonical JSON document of the expected format."""
+
+
+class StoreError(FedpactError):
+    """A store that cannot do what was asked."""
+
+
+class BlockMissing(StoreError):
+    """A block that the store does not have.
+
+    Attributes:
+        cid: the address that was asked for.
+    """
+
+    def __init__(self, cid: str, store: str) -> None:
+        super().__init__(f"block {cid}: not in {store}")
+        self.cid = cid
+
+
+class LedgerError(FedpactError):
+    """A ledger that cannot do what was asked."""
+
+
+class RecordDamaged(LedgerError):
+    """A record that cannot be read."""
+
+
+class RecordInconsistent(LedgerError):
+    """Entries that the contract cannot have written in this order."""
+
+
+class ContractRejected(LedgerError):
+    """The contract refused an action. Its subclasses are in `fedpact.ledger.rejections`."""
+
+
+class TrainingFailed(FedpactError):
+    """A trainer that gave no usable update."""
+
+
+class Interrupted(FedpactError):
+    """The user or the system asked the process to stop.
+
+    Attributes:
+        exit_code: 128 plus the number of the signal, as a shell reports it.
+    """
+
+    def __init__(self, signal_number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

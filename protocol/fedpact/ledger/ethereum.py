@@ -1,0 +1,204 @@
+"""The ledger on an EVM chain: the contract behind web3.
+
+Nothing that a node says is taken on trust where it can be checked: logs must come from the contract, in order, and decode
+strictly; whether they make sense together is for the view. A refusal becomes its typed error before gas is spent, because
+every action is simulated on the pending block first.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+from web3.exceptions import Web3Exception
+from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt
+
+from fedpact.errors import LedgerError, RecordDamaged
+from fedpact.ledger.abi import Abi
+from fedpact.ledger.actions import Action, Admit
+from fedpact.ledger.artifact import federation
+from fedpact.ledger.events import Entry
+from fedpact.ledger.facts import Address, Hash, Identity, Limits, address
+from fedpact.ledger.port import Receipt
+from fedpact.store.cid import Cid
+
+try:
+    # eth-tester raises its own error for a revert. It comes with web3's extra and may be absent elsewhere.
+    from eth_tester.exceptions import TransactionFailed
+except ImportError:  # pragma: no cover
+    TransactionFailed = Web3Exception
+
+_GAS = 500_000  # More than any action costs whatever its arguments; what is not used is not paid.
+_GAS_PER_MEMBER = 60_000
+_GAS_DEPLOY = 4_000_000
+_TIP = 1
+_RECEIPT_SECONDS = 60.0
+_REVERT_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
+
+
+class EthereumLedger:
+    """One federation on a chain.
+
+    Args:
+        web3: a connection to a node.
+        contract: the federation's address.
+        accounts: keys that may send.
+
+    Raises:
+        LedgerError: the code at the address is not that of the contract.
+    """
+
+    def __init__(self, web3: Web3, contract: Address, accounts: Iterable[LocalAccount] = ()) -> None:
+        self._web3 = web3
+        self._abi = Abi(federation().abi)
+        self._identity = Identity(web3.eth.chain_id, contract)
+        self._to = Web3.to_checksum_address(contract)
+        self._accounts = {address(account.address): account for account in accounts}
+        self._nonces: dict[Address, int] = {}
+        self._lock = threading.Lock()
+        code = bytes(web3.eth.get_code(self._to))
+        if code != federation().runtime:
+            found = f"{len(code)} bytes of other code" if code else "no code"
+            raise LedgerError(f"contract {contract}: expected the code of a federation, found {found}")
+
+    @classmethod
+    def deploy(
+        cls,
+        web3: Web3,
+        deployer: LocalAccount,
+        charter: Cid,
+        genesis: Cid,
+        limits: Limits,
+        *,
+        owner: Address | None = None,
+        accounts: Iterable[LocalAccount] = (),
+    ) -> tuple[EthereumLedger, Receipt]:
+        """Puts a new federation on a chain.
+
+        Args:
+            owner: who owns it; the deployer where none is given.
+
+        Raises:
+            ContractRejected: the constructor refused.
+            LedgerError: the deployment failed.
+        """
+        abi = Abi(federation().abi)
+        owner = owner or address(deployer.address)
+        data = federation().creation + abi.construction(owner, charter, genesis, limits)
+        _simulate(web3, abi, {"from": deployer.address, "data": data, "gas": _GAS_DEPLOY})
+        nonce = web3.eth.get_transaction_count(deployer.address)
+        mined = _send(web3, deployer, {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce})
+        deployed = mined["contractAddress"]
+        if deployed is None:
+            raise LedgerError("deployment: the receipt names no contract")
+        ledger = cls(web3, address(deployed), [deployer, *accounts])
+        return ledger, ledger._receipt(mined)
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    def now(self) -> int:
+        return int(self._web3.eth.get_block("pending")["timestamp"])
+
+    def read(self, cursor: int) -> tuple[Sequence[Entry], int]:
+        latest = self._web3.eth.block_number
+        if latest < cursor:
+            return (), cursor
+        logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor, "toBlock": latest})
+        times: dict[int, int] = {}
+        for log in logs:
+            if log["blockNumber"] not in times:
+                times[log["blockNumber"]] = self._time(log["blockNumber"])
+        return self._entries(logs, times), latest + 1
+
+    def send(self, sender: Address, action: Action) -> Receipt:
+        account = self._accounts.get(sender)
+        if account is None:
+            raise LedgerError(f"account {sender}: its key is not here")
+        gas = _GAS + (_GAS_PER_MEMBER * len(action.members) if isinstance(action, Admit) else 0)
+        transaction: TxParams = {"to": self._to, "data": self._abi.call(action), "gas": gas}
+        with self._lock:
+            _simulate(self._web3, self._abi, {**transaction, "from": account.address})
+            if sender not in self._nonces:
+                self._nonces[sender] = self._web3.eth.get_transaction_count(account.address)
+            mined = _send(self._web3, account, {**transaction, "nonce": cast(Any, self._nonces[sender])})
+            self._nonces[sender] += 1
+        return self._receipt(mined)
+
+    def _receipt(self, mined: TxReceipt) -> Receipt:
+        block, transaction = int(mined["blockNumber"]), Hash(bytes(mined["transactionHash"]))
+        if mined["status"] != 1:
+            raise LedgerError(f"transaction 0x{transaction.hex()}: reverted in block {block}")
+        return Receipt(block, transaction, int(mined["gasUsed"]), self._entries(mined["logs"], {block: self._time(block)}))
+
+    def _time(self, block: int) -> int:
+        return int(self._web3.eth.get_block(block)["timestamp"])
+
+    def _entries(self, logs: Sequence[LogReceipt], times: dict[int, int]) -> tuple[Entry, ...]:
+        entries = []
+        for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
+            if log["address"] != self._to or log.get("removed"):
+                raise RecordDamaged(f"block {log['blockNumber']}: the node gave a log that is not the contract's")
+            event = self._abi.event([bytes(topic) for topic in log["topics"]], bytes(log["data"]))
+            block, position = int(log["blockNumber"]), int(log["logIndex"])
+            entries.append(Entry(block, times[block], Hash(bytes(log["transactionHash"])), position, event))
+        return tuple(entries)
+
+
+def account_from_key(key: bytes) -> LocalAccount:
+    """The account of a private key (32 bytes)."""
+    return cast(LocalAccount, Account.from_key(key))
+
+
+def _simulate(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifier = "pending") -> None:
+    """Asks a node what an action would do.
+
+    Raises:
+        ContractRejected: it would be refused.
+        LedgerError: the node says that it would fail, but not why.
+    """
+    try:
+        web3.eth.call(transaction, block)
+    except (Web3Exception, TransactionFailed) as error:
+        rejection = abi.error(_revert_data(error))
+        raise rejection or LedgerError(f"the transaction would fail: {str(error)[:200]}") from None
+
+
+def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt:
+    """Signs and sends a transaction, and waits for its receipt."""
+    block = web3.eth.get_block("latest")
+    filled: dict[str, Any] = {
+        **transaction,
+        "type": 2,
+        "chainId": web3.eth.chain_id,
+        "value": 0,
+        "maxPriorityFeePerGas": _TIP,
+        # Twice the base fee covers six full blocks in a row.
+        "maxFeePerGas": 2 * block["baseFeePerGas"] + _TIP,
+    }
+    try:
+        sent = web3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction)
+        return web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_SECONDS, poll_latency=0.05)
+    except Web3Exception as error:
+        raise LedgerError(f"transaction of {address(account.address)}: {str(error)[:200]}") from None
+
+
+def _revert_data(error: Exception) -> bytes:
+    """The bytes that a contract reverted with, however a node says them."""
+    data = getattr(error, "data", None)
+    if isinstance(data, str) and data.startswith("0x"):
+        return bytes.fromhex(data[2:])
+    found = _REVERT_BYTES.search(str(error))  # eth-tester gives the repr of the bytes.
+    if found is None:
+        return b""
+
+
+    literal = ast.literal_eval(found.group())
+    return literal if isinstance(literal, bytes) else b""

@@ -1,0 +1,72 @@
+"""The hashes that the contract computes, computed again: heads, transcripts, commitments.
+
+Each is keccak-256 over `abi.encode` of static values, so over 32-byte words; the order of the words is the contract's.
+"""
+
+from __future__ import annotations
+
+from eth_hash.auto import keccak
+
+from fedpact.ledger.facts import Address, Hash, Identity, Terms, Update
+from fedpact.store.cid import Cid
+
+
+def first_head(identity: Identity, charter: Cid, genesis: Cid) -> Hash:
+    """The head of a federation without a round."""
+    return Hash(
+        keccak(_number(identity.chain_id) + _address(identity.contract) + _cid(charter) + _cid(genesis)),
+    )
+
+
+def published_head(head: Hash, round_number: int, transcript: Hash, model: Cid, manifest: Cid) -> Hash:
+    """The head after a publication."""
+    return Hash(keccak(head + _number(round_number) + _transcript(transcript) + _cid(model) + _cid(manifest)))
+
+
+def rewound_head(head: Hash, round_number: int, base: Cid) -> Hash:
+    """The head after a rewind."""
+    return Hash(keccak(head + _number(round_number) + _cid(base)))
+
+
+def first_transcript(
+    head: Hash, round_number: int, charter: Cid, base: Cid, opener: Address, terms: Terms, expected: int
+) -> Hash:
+    """The transcript of a round without a submission (28 bytes): it binds all that the round starts from."""
+    words = head + _number(round_number) + _cid(charter) + _cid(base) + _address(opener) + _terms(terms)
+    return Hash(keccak(words + _number(expected))[4:])
+
+
+def next_transcript(transcript: Hash, member: Address, update: Update) -> Hash:
+    """The transcript after one more submission (28 bytes)."""
+    return Hash(keccak(_transcript(transcript) + _address(member) + _update(update))[4:])
+
+
+def commitment(identity: Identity, round_number: int, member: Address, update: Update, salt: Hash) -> Hash:
+    """What a member commits to: nobody else, no other round and no other federation can use it."""
+    words = _number(identity.chain_id) + _address(identity.contract) + _number(round_number) + _address(member)
+    return Hash(keccak(words + _update(update) + salt))
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(32, "big", signed=value < 0)
+
+
+def _address(account: Address) -> bytes:
+    return bytes(12) + bytes.fromhex(account[2:])
+
+
+def _transcript(value: Hash) -> bytes:
+    return bytes(4) + value
+
+
+def _cid(cid: Cid) -> bytes:
+    return cid.digest + _number(cid.codec)
+
+
+def _terms(terms: Terms) -> bytes:
+    deadlines = (terms.register_by, terms.commit_by, terms.submit_by, terms.publish_by)
+    return b"".join(map(_number, deadlines)) + _number(terms.quorum)
+
+
+def _update(update: Update) -> bytes:
+    return _cid(update.cid) + _number(update.samples) + _number(update.score) + _number(update.size)

@@ -1,0 +1,62 @@
+"""Federated averaging: the mean of the updates, weighted by their training samples.
+
+Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data" (2017), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PIECE = 1 << 14  # Elements whose float64 accumulators stay in a core's cache.
+_SHRINK = 2.0**-70  # Exact to multiply with; makes room for K samples of 2^40 above the largest float64.
+
+
+class FedAvg:
+    """sum of n_k x_k over sum of n_k.
+
+    Each product, the sum in the order of the updates, and the quotient are rounded to float64; the quotient once more to the
+    dtype of the updates. The sum starts from the first product, so the mean of negative zeros is a negative zero. Where a float64
+    sum overflows, it is taken of values shrunk by 2^-70, and the mean is at most the largest finite value: the mean of
+    finite values is finite.
+    """
+
+    name = "fedavg"
+    version = 1
+
+    def combine(
+        self, updates: Sequence[NDArray[np.floating[Any]]], samples: Sequence[int]
+    ) -> NDArray[np.floating[Any]]:
+        dtype = updates[0].dtype
+        out = np.empty(updates[0].shape, dtype)
+        for start in range(0, out.size, _PIECE):
+            stop = start + _PIECE
+            out[start:stop] = _mean([update[start:stop] for update in updates], samples, dtype)
+        return out
+
+
+def _mean(
+    updates: Sequence[NDArray[np.floating[Any]]], samples: Sequence[int], dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    total = float(sum(samples))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: NDArray[np.float64] = _weighted_sum(updates, samples) / total
+        lost = ~np.isfinite(mean)
+        if lost.any():
+            shrunk = [update[lost].astype(np.float64) * _SHRINK for update in updates]
+            mean[lost] = (_weighted_sum(shrunk, samples) / total) / _SHRINK
+        largest = float(np.finfo(dtype).max)
+        np.clip(mean, -largest, largest, out=mean)
+    return mean
+
+
+def _weighted_sum(updates: Sequence[NDArray[np.floating[Any]]], samples: Sequence[int]) -> NDArray[np.float64]:
+    sums = np.multiply(updates[0], float(samples[0]), dtype=np.float64)
+    product = np.empty_like(sums)
+    for update, count in zip(updates[1:], samples[1:], strict=True):
+        np.multiply(update, float(count), out=product, dtype=np.float64)
+        sums += product
+    return sums

@@ -1,0 +1,12 @@
+"""Bytes under their own hash: addresses, blocks, files.
+
+`cid` is the address, `blocks` the port and the one verified read, `unixfs` files as DAGs, `memory` and `directory` the stores.
+What the bytes mean (weights, charters, manifests) is the matter of `fedpact.artifacts`.
+"""
+
+from fedpact.store.blocks import MAX_BLOCK, Blocks, fetch, keep
+from fedpact.store.cid import Cid, Codec
+from fedpact.store.directory import DirectoryBlocks
+from fedpact.store.memory import MemoryBlocks
+
+__all__ = ["MAX_BLOCK", "Blocks", "Cid", "Codec", "DirectoryBlocks", "MemoryBlocks", "fetch", "keep"]

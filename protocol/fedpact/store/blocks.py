@@ -1,0 +1,69 @@
+"""The port to everything that keeps blocks, and the one place where a block is believed.
+
+An adapter (`memory`, `directory`) keeps bytes under addresses and may withhold or alter them; `fetch` is how the rest of
+the package reads, and it returns nothing that it has not bounded and hashed. Files and their DAGs are in `unixfs`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fedpact.errors import BlockMismatch
+from fedpact.store.cid import Cid
+
+MAX_BLOCK = 2 << 20
+"""Bytes that a block has at most (2 MiB, as in Kubo 0.40 and later)."""
+
+
+class Blocks(Protocol):
+    """Somewhere that keeps blocks. Adapters are safe to use from several threads."""
+
+    def get(self, cid: Cid) -> bytes:
+        """The bytes kept under an address, unverified, at most `MAX_BLOCK` + 1 of them.
+
+        Raises:
+            BlockMissing: there are none.
+            StoreError: the store cannot answer.
+        """
+        ...
+
+    def put(self, cid: Cid, data: bytes) -> None:
+        """Keeps bytes under their address, as a whole or not at all. Doing so twice is harmless.
+
+        Raises:
+            StoreError: the store cannot keep them (full, not writable, …).
+        """
+        ...
+
+    def has(self, cid: Cid) -> bool:
+        """Whether something is kept under an address."""
+        ...
+
+
+def fetch(blocks: Blocks, cid: Cid) -> bytes:
+    """The bytes that an address stands for.
+
+    Raises:
+        BlockMissing: the store has none.
+        BlockMismatch: the store has others.
+    """
+    data = blocks.get(cid)
+    if len(data) > MAX_BLOCK:
+        raise BlockMismatch(str(cid), f"something else: it has more than {MAX_BLOCK} bytes")
+    cid.verify(data)
+    return data
+
+
+def keep(blocks: Blocks, cid: Cid, data: bytes) -> None:
+    """Stores a block, unless the store holds it already and intact.
+
+    Raises:
+        StoreError: the store cannot keep it.
+    """
+    if blocks.has(cid):
+        try:
+            fetch(blocks, cid)
+            return
+        except BlockMismatch:
+            pass  # What is there is damaged: put the right bytes in its place.
+    blocks.put(cid, data)

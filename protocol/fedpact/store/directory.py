@@ -1,0 +1,109 @@
+"""Blocks in a directory: one file a block, in shards, whole or not there.
+
+    DIRECTORY/blocks/fu/bafkrei…fuy     named by address, sharded by the two characters before the last
+    DIRECTORY/partial/…                 files being written; nothing reads them
+
+A block is written under `partial/`, synced, then renamed; so a process that dies at any point leaves no half block under
+an address. What it leaves in `partial/` the next `close` of a store on the directory removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from pathlib import Path
+
+from fedpact.errors import BlockMissing, StoreError
+from fedpact.store.blocks import MAX_BLOCK
+from fedpact.store.cid import Cid
+
+
+class DirectoryBlocks:
+    """Keeps blocks as files.
+
+    Args:
+        directory: where; it is made when the first block is written.
+        sync: whether a block is on the disk, not only in the system's cache, before `put` returns. Without it a power cut
+            may lose blocks, but a killed process does not.
+    """
+
+    def __init__(self, directory: Path, *, sync: bool = True) -> None:
+        self.directory = directory
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._written = 0
+
+    def get(self, cid: Cid) -> bytes:
+        path = self._path(cid)
+        try:
+            with path.open("rb") as file:
+                return file.read(MAX_BLOCK + 1)
+        except FileNotFoundError:
+            raise BlockMissing(str(cid), str(self.directory)) from None
+        except OSError as error:
+            raise StoreError(f"block {cid}: cannot read {path}: {error.strerror}") from error
+
+    def put(self, cid: Cid, data: bytes) -> None:
+        path = self._path(cid)
+        with self._lock:
+            self._written += 1
+            partial = self._partial / f"{os.getpid()}-{id(self):x}-{self._written}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("xb") as file:
+                    file.write(data)
+                    if self._sync:
+                        file.flush()
+                        os.fsync(file.fileno())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+            if self._sync:
+                _sync_directory(path.parent)
+        except OSError as error:
+            raise StoreError(f"block {cid}: cannot write to {self.directory}: {error.strerror}") from error
+
+    def has(self, cid: Cid) -> bool:
+        return self._path(cid).is_file()
+
+    def close(self) -> None:
+        """Removes what this process, or one that no longer runs, left half written."""
+        with contextlib.suppress(FileNotFoundError):
+            for file in self._partial.iterdir():
+                owner = file.name.partition("-")[0]
+                if owner == str(os.getpid()) or not _runs(owner):
+                    file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Another process is still writing there.
+                self._partial.rmdir()
+
+    @property
+    def _partial(self) -> Path:
+        return self.directory / "partial"
+
+    def _path(self, cid: Cid) -> Path:
+        text = str(cid)
+        return self.directory / "blocks" / text[-3:-1] / text
+
+
+def _sync_directory(path: Path) -> None:
+    """Makes a rename in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _runs(process: str) -> bool:
+    """Whether a process with this number runs; a name that is no number is nobody's."""
+    if not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True

@@ -1,0 +1,25 @@
+"""Blocks in memory, for tests and dry runs."""
+
+from __future__ import annotations
+
+from fedpact.errors import BlockMissing
+from fedpact.store.cid import Cid
+
+
+class MemoryBlocks:
+    """Keeps blocks in a dictionary."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[Cid, bytes] = {}
+
+    def get(self, cid: Cid) -> bytes:
+        try:
+            return self._blocks[cid]
+        except KeyError:
+            raise BlockMissing(str(cid), "memory") from None
+
+    def put(self, cid: Cid, data: bytes) -> None:
+        self._blocks[cid] = bytes(data)
+
+    def has(self, cid: Cid) -> bool:
+        return cid in self._blocks

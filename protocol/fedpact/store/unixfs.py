@@ -1,0 +1,253 @@
+"""Files as DAGs of blocks: UnixFS with 1 MiB raw leaves and at most 1024 links per node, balanced.
+
+This is the profile `unixfs-v1-2025` (IPIP-499), which `ipfs add --profile=unixfs-v1-2025` writes. The DAG is built here and
+nowhere else, so an address never depends on a node's version or settings. A root is accepted only when it is *the* DAG of a
+file of the expected size: the links found are rebuilt into a DAG, and the roots must agree. No claim inside a node is believed.
+
+Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/spec/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fedpact.errors import InvalidDag
+from fedpact.store.blocks import Blocks, fetch, keep
+from fedpact.store.cid import Cid, Codec
+
+LEAF = 1 << 20
+"""Bytes of every leaf but the last (1 MiB)."""
+LINKS = 1024
+"""Links of a node at most."""
+_DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
+
+
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """The DAG of one file.
+
+    Attributes:
+        root: the file's address.
+        leaves: the addresses of its leaves, in order.
+        size: the file's bytes.
+        nodes: the inner nodes, each with its bytes; none where the file is one leaf.
+    """
+
+    root: Cid
+    leaves: tuple[Cid, ...]
+    size: int
+    nodes: tuple[tuple[Cid, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file in a store, its DAG checked, its leaves not yet read."""
+
+    blocks: Blocks
+    root: Cid
+    leaves: tuple[Cid, ...]
+    size: int
+
+    def leaf(self, index: int) -> bytes:
+        """Leaf `index`, verified.
+
+        Raises:
+            BlockMissing: the store does not have it.
+            BlockMismatch: the store has other bytes.
+            InvalidDag: it has another length than the file's size says.
+        """
+        data = fetch(self.blocks, self.leaves[index])
+        expected = leaf_size(self.size, index)
+        if len(data) != expected:
+            raise InvalidDag(f"{self.root}: leaf {index}: expected {expected} bytes, found {len(data)}")
+        return data
+
+    def read(self) -> bytes:
+        """The whole file, verified. Raises as `leaf` does."""
+        return b"".join(self.leaf(index) for index in range(len(self.leaves)))
+
+
+def leaf_count(size: int) -> int:
+    """Leaves of a file of `size` bytes; an empty file has one."""
+    return max(1, -(-size // LEAF))
+
+
+def leaf_size(size: int, index: int) -> int:
+    """Bytes of leaf `index` of a file of `size` bytes."""
+    return min(LEAF, size - index * LEAF)
+
+
+def build(leaves: Sequence[Cid], size: int) -> Dag:
+    """The DAG above given leaves.
+
+    Args:
+        leaves: raw addresses of `leaf_count(size)` leaves, each of 1 MiB but the last.
+        size: bytes of the file.
+    """
+    nodes: list[tuple[Cid, bytes]] = []
+    # Each entry: address, bytes of the file below it, bytes of the DAG below and with it.
+    level = [(cid, leaf_size(size, index), leaf_size(size, index)) for index, cid in enumerate(leaves)]
+    while len(level) > 1:
+        above = []
+        for start in range(0, len(level), LINKS):
+            children = level[start : start + LINKS]
+            data = _encode_node(children)
+            cid = Cid.of(data, Codec.DAG_PB)
+            nodes.append((cid, data))
+            above.append((cid, sum(child[1] for child in children), len(data) + sum(child[2] for child in children)))
+        level = above
+    return Dag(level[0][0], tuple(leaves), size, tuple(nodes))
+
+
+def add(blocks: Blocks, data: bytes) -> Dag:
+    """Stores a file.
+
+    Raises:
+        StoreError: the store cannot keep a block.
+    """
+    pieces = (data[start : start + LEAF] for start in range(0, max(1, len(data)), LEAF))
+    return add_nodes(blocks, [add_leaf(blocks, piece) for piece in pieces], len(data))
+
+
+def add_leaf(blocks: Blocks, leaf: bytes) -> Cid:
+    """Stores one leaf of a file.
+
+    Raises:
+        StoreError: the store cannot keep it.
+    """
+    cid = Cid.of(leaf)
+    keep(blocks, cid, leaf)
+    return cid
+
+
+def add_nodes(blocks: Blocks, leaves: Sequence[Cid], size: int) -> Dag:
+    """Stores the DAG above leaves that are stored, so that no root stands without its leaves. Arguments as `build`.
+
+    Raises:
+        StoreError: the store cannot keep a node.
+    """
+    dag = build(leaves, size)
+    for cid, node in dag.nodes:
+        keep(blocks, cid, node)
+    return dag
+
+
+def address(data: bytes) -> Cid:
+    """The address that a file has, without storing it."""
+    pieces = memoryview(data)
+    cids = [Cid.of(pieces[start : start + LEAF]) for start in range(0, max(1, len(data)), LEAF)]
+    return build(cids, len(data)).root
+
+
+def open_file(blocks: Blocks, root: Cid, size: int) -> File:
+    """Opens a file whose size is known from elsewhere; reads its inner nodes only.
+
+    Raises:
+        BlockMissing: the store lacks an inner node.
+        BlockMismatch: the store has other bytes for one.
+        InvalidDag: the root is not the DAG of a file of this size.
+    """
+    expected = leaf_count(size)
+    if (root.codec is Codec.RAW) != (expected == 1):
+        found = "a single leaf" if root.codec is Codec.RAW else "a DAG"
+        raise InvalidDag(f"{root}: expected {expected} leaves ({size} bytes), found {found}")
+    leaves = tuple(_walk(blocks, root, expected, _DEPTH))
+    if len(leaves) != expected or build(leaves, size).root != root:
+        raise InvalidDag(f"{root}: not the DAG of a file of {size} bytes")
+    return File(blocks, root, leaves, size)
+
+
+def read_small(blocks: Blocks, root: Cid, limit: int) -> bytes:
+    """Reads a whole file of unknown size.
+
+    Args:
+        limit: bytes that it may have at most; no more is read.
+
+    Raises:
+        BlockMissing, BlockMismatch: as `open_file` and `File.leaf`.
+        InvalidDag: the root is not the DAG of a file of at most `limit` bytes.
+    """
+    most = leaf_count(limit)
+    pieces: list[bytes] = []
+    leaves = tuple(_walk(blocks, root, most, _DEPTH))
+    for cid in leaves:
+        pieces.append(fetch(blocks, cid))
+    data = b"".join(pieces)
+    if len(data) > limit:
+        raise InvalidDag(f"{root}: expected at most {limit} bytes, found {len(data)}")
+    if address(data) != root:
+        raise InvalidDag(f"{root}: not the DAG of a file of {len(data)} bytes")
+    return data
+
+
+def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
+    """The leaves below an address in order, at most `most` of them: what a hostile root can cost is bounded by that."""
+    if cid.codec is Codec.RAW:
+        yield cid
+        return
+    if depth == 0:
+        raise InvalidDag(f"{cid}: deeper than any file")
+    found = 0
+    for child in _decode_links(cid, fetch(blocks, cid)):
+        for leaf in _walk(blocks, child, most - found, depth - 1):
+            found += 1
+            if found > most:
+                raise InvalidDag(f"{cid}: more than the expected {most} leaves")
+            yield leaf
+
+
+# ------------------------------------------------------------------------------------------------- dag-pb, by hand
+# A node is `PBNode { repeated PBLink Links = 2; bytes Data = 1 }`, links first; a link is
+# `PBLink { bytes Hash = 1; string Name = 2; uint64 Tsize = 3 }`; Data is the UnixFS message
+# `{ Type = 1 (2: file); filesize = 3; repeated blocksizes = 4 }`.
+
+
+def _encode_node(children: Sequence[tuple[Cid, int, int]]) -> bytes:
+    out = bytearray()
+    for cid, _, cumulative in children:
+        link = b"\x0a\x24" + bytes(cid) + b"\x12\x00\x18" + _varint(cumulative)
+        out += b"\x12" + _varint(len(link)) + link
+    unixfs = bytearray(b"\x08\x02\x18" + _varint(sum(size for _, size, _ in children)))
+    for _, size, _ in children:
+        unixfs += b"\x20" + _varint(size)
+    return bytes(out + b"\x0a" + _varint(len(unixfs)) + unixfs)
+
+
+def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
+    """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares."""
+    links: list[Cid] = []
+    position = 0
+    while position < len(node) and node[position] == 0x12:
+        length, start = _read_varint(cid, node, position + 1)
+        if node[start : start + 2] != b"\x0a\x24" or length < 38:
+            raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
+        if len(links) == LINKS:
+            raise InvalidDag(f"{cid}: more than {LINKS} links")
+        links.append(Cid.from_bytes(node[start + 2 : start + 38]))
+        position = start + length
+    if not links:
+        raise InvalidDag(f"{cid}: a node without links")
+    return links
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(cid: Cid, data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 63, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise InvalidDag(f"{cid}: a number that does not end")
