@@ -18,7 +18,6 @@ The charter's section `trainer`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,13 +61,12 @@ class ScikitLearnTrainer:
 
     def __init__(self, data: Data, config: Config, classes: int) -> None:
         self._data = data
-        self._classes = np.arange(classes)
-        self._make = _estimator(config, classes)
+        self._estimator = _initialised(_estimator(config, classes), data.features.shape[1], classes)
 
     def fit(self, weights: Weights, config: Config) -> Fit:
         """Takes the charter's number of passes over the data, starting from the given weights."""
-        estimator = self._start(weights)
-        data = self._data
+        estimator, data = self._start(weights), self._data
+        estimator.set_params(batch_size=min(_whole(config, "batch_size"), len(data.targets)))
         for epoch in range(_whole(config, "epochs")):
             estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
             estimator.partial_fit(data.features, data.targets)
@@ -83,29 +81,27 @@ class ScikitLearnTrainer:
         return float(estimator.score(self._data.held_out_features, self._data.held_out_targets))
 
     def _start(self, weights: Weights) -> Any:
-        """An estimator that has taken no step and stands at the given weights."""
-        estimator = _initialised(self._make(), self._data.features.shape[1], self._classes)
-        for name, array in _arrays(estimator).items():
+        """The estimator at the given weights. Without momentum and with a constant rate nothing else is carried over."""
+        for name, array in _arrays(self._estimator).items():
             array[...] = weights[name]
-        return estimator
+        return self._estimator
 
 
 def initial_weights(config: Config, features: int, classes: int) -> dict[str, NDArray[np.floating[Any]]]:
     """Float32 weights to start a federation from: zeros without a hidden layer, else scikit-learn's own from the charter's seed."""
-    estimator = _initialised(_estimator(config, classes)(), features, np.arange(classes))
+    estimator = _initialised(_estimator(config, classes), features, classes)
     hidden = len(estimator.coefs_) > 1
     return {
         name: (array if hidden else np.zeros_like(array)).astype(np.float32) for name, array in _arrays(estimator).items()
     }
 
 
-def _initialised(estimator: Any, features: int, classes: NDArray[Any]) -> Any:
-    """An estimator with arrays to put weights into. scikit-learn makes them at its first step, so one is taken on a zero sample."""
-    sample = np.zeros((max(1, len(classes)), features))
-    if len(classes):
-        estimator.partial_fit(sample, classes, classes)
+def _initialised(estimator: Any, features: int, classes: int) -> Any:
+    """An estimator with arrays to put weights into: scikit-learn makes them at its first step, so one is taken on zeros."""
+    if classes:
+        estimator.partial_fit(np.zeros((classes, features)), np.arange(classes), classes=np.arange(classes))
     else:
-        estimator.partial_fit(sample, np.zeros(1))
+        estimator.partial_fit(np.zeros((1, features)), np.zeros(1))
     return estimator
 
 
@@ -117,7 +113,7 @@ def _arrays(estimator: Any) -> dict[str, NDArray[np.floating[Any]]]:
     return arrays
 
 
-def _estimator(config: Config, classes: int) -> Callable[[], Any]:
+def _estimator(config: Config, classes: int) -> Any:
     name = config.get("name")
     if name not in TRAINERS:
         raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}")
@@ -129,11 +125,12 @@ def _estimator(config: Config, classes: int) -> Callable[[], Any]:
         "momentum": 0.0,
         "alpha": 0.0,
         "learning_rate_init": _positive(config, "learning_rate"),
-        "batch_size": _whole(config, "batch_size"),
+        "batch_size": 1,
         "random_state": _whole(config, "seed"),
     }
-    _whole(config, "epochs")
-    return lambda: (MLPClassifier if classes else MLPRegressor)(**settings)
+    for setting in ("epochs", "batch_size"):
+        _whole(config, setting)
+    return (MLPClassifier if classes else MLPRegressor)(**settings)
 
 
 def _seed(seed: int, round_number: int, epoch: int) -> int:

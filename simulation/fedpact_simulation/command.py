@@ -1,0 +1,110 @@
+"""`fedpact simulate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS = Path("fedpact-runs")
+"""Where a run goes that was not told where."""
+
+
+def simulate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="digits, breast_cancer or diabetes.")],
+    silos: Annotated[int, typer.Option(metavar="N", help="Organisations that take part.")] = 10,
+    rounds: Annotated[int | None, typer.Option(metavar="R", help="Rounds; otherwise the charter's.")] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Splits and shuffles the data.")] = 0,
+    skew: Annotated[
+        float | None, typer.Option(metavar="ALPHA", help="Deal the data out unevenly: Dirichlet, 0.1 is very uneven.")
+    ] = None,
+    ledger: Annotated[
+        str, typer.Option(metavar="KIND", help="eth-tester (a real EVM) or memory (a dry run).")
+    ] = "eth-tester",
+    charter: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A charter (TOML) in place of the task's own.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option(metavar="RULE", help="How updates become a model: fedavg.")] = None,
+    hostile: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="The last silo misbehaves: samples-huge, samples-negative, nan or shape."),
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="T", help="Done at once; changes no result.")] = os.cpu_count() or 1,
+    workdir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help=f"A new or empty directory; otherwise {RUNS}/TASK-1, -2, …")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Run a whole federation on this machine: real training, a real contract, an audit.
+
+    Examples:
+
+    fedpact simulate digits --silos 10 --rounds 20
+
+    fedpact simulate diabetes --silos 2 --skew 0.5 --json
+
+    fedpact simulate digits --hostile nan
+    """
+    started = time.monotonic()
+    # Only now: these bring numpy, scikit-learn and an EVM.
+    from rich.console import Console
+
+    from fedpact.cli.audit import show, verdict
+    from fedpact.errors import FedpactError, Interrupted
+    from fedpact.workdir import audit_directory
+    from fedpact_simulation import report
+    from fedpact_simulation.federation import Simulation
+    from fedpact_simulation.setup import Workdir, prepare
+
+    setup = prepare(
+        task,
+        silos=silos,
+        rounds=rounds,
+        seed=seed,
+        skew=skew,
+        ledger=ledger,
+        charter=charter,
+        rule=rule,
+        hostile_kind=hostile,
+        threads=threads,
+    )
+    directory = Workdir(workdir, RUNS / task)
+    done = 0
+    try:
+        with report.live(setup) as progress:
+            simulation = Simulation(setup, directory.path, progress)
+            try:
+                simulation.run()
+            finally:
+                done = len(simulation.reports)
+        found = audit_directory(directory.path, threads=threads)
+        answer = report.result(simulation, found, time.monotonic() - started)
+        report.write(directory.path, answer)
+    except Interrupted as error:
+        left = f"{directory.path} can be audited up to there" if done else "nothing is left"
+        raise Interrupted(error.exit_code - 128, f"interrupted after round {done}; {left}") from None
+    finally:
+        directory.sweep()
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        console = Console()
+        report.show(simulation, console)
+        if found.audit.exit_code:
+            show(found.audit, record=found.is_record)
+        head = f"0x{found.audit.head.hex()}"
+        for line in (
+            f"ended: {simulation.ended}",
+            f"model: {answer['model']}",
+            verdict(found.audit, record=found.is_record),
+            f"check it yourself: fedpact audit {directory.path} --head {head}",
+        ):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not simulation.reports:
+        raise FedpactError(f"no model was published: {simulation.ended}: {simulation.cancelled[-1]}")
+    raise typer.Exit(found.audit.exit_code)

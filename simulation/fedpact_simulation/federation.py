@@ -1,0 +1,239 @@
+"""A whole federation in one process: found it, let coordinator and silos act until the charter ends it, keep the record.
+
+The parties are the real ones; what a simulation adds is that they take turns, that time can be moved on, and that somebody looks
+at the score. Silos train side by side and submit in the order of their indexes, so the record does not depend on threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from fedpact.artifacts import manifest as manifests
+from fedpact.artifacts.manifest import Line, Manifest
+from fedpact.errors import FedpactError, StoreError
+from fedpact.files import write_atomically
+from fedpact.ledger import record
+from fedpact.ledger.actions import Admit, Appoint, CancelRound, OpenRound
+from fedpact.ledger.events import RoundOpened
+from fedpact.ledger.facts import Address
+from fedpact.ledger.port import Follower, Receipt
+from fedpact.ledger.record import Record
+from fedpact.ledger.view import Round
+from fedpact.store.cid import Cid
+from fedpact.store.directory import DirectoryBlocks
+from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.workdir import LEDGER, MODEL, STORE
+from fedpact_client.owe import Train
+from fedpact_client.scikit_learn import ScikitLearnTrainer
+from fedpact_client.silo import Prepared, Silo
+from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from fedpact_simulation import chain, tasks
+from fedpact_simulation.hostile import HostileSilo
+from fedpact_simulation.setup import Setup
+
+
+@dataclass(slots=True)
+class RoundReport:
+    """One round that ended with a model.
+
+    Attributes:
+        refused: what the contract, or the client, did not let a silo submit, in words.
+        opening, submissions, publication: the gas of its transactions; none on a ledger without gas. A round that the publication
+            before it opened has no opening of its own: 0.
+    """
+
+    number: int
+    model: Cid
+    manifest: Cid
+    submitted: int
+    excluded: list[Line]
+    refused: list[str]
+    opening: int | None
+    submissions: list[int | None]
+    publication: int | None
+    score: float
+
+    @property
+    def gas(self) -> int | None:
+        """All of its gas."""
+        parts = [self.opening, *self.submissions, self.publication]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What happened in a round so far."""
+
+    opening: int | None = 0
+    submissions: list[int | None] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+class Simulation:
+    """One federation on one machine.
+
+    Args:
+        setup: what to simulate.
+        workdir: an empty directory.
+        progress: called with every round that ended with a model.
+
+    Attributes:
+        reports: the rounds that ended with a model.
+        cancelled: what kept each other round from one, in words.
+        ended: why the federation is over; empty while it goes on.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
+
+    def __init__(
+        self, setup: Setup, workdir: Path, progress: Callable[[RoundReport], None] = lambda _: None
+    ) -> None:
+        self.setup = setup
+        self.reports: list[RoundReport] = []
+        self.cancelled: list[str] = []
+        self.ended = ""
+        self._workdir = workdir
+        self._progress = progress
+        self._layout = setup.charter.layout()
+        config, classes = setup.charter.trainer, setup.task.classes
+        self._judge = ScikitLearnTrainer(tasks.held_out(setup.data), config, classes)
+
+        # A simulation outlives no power cut, so its blocks need not be synced one by one.
+        self._blocks = DirectoryBlocks(workdir / STORE, sync=False)
+        accepted = add(self._blocks, setup.charter.encode()).root
+        genesis = add(self._blocks, self._layout.encode(setup.initial)).root
+        self._chain = chain.start(setup.ledger, setup.charter, accepted, genesis, len(setup.data), setup.seed)
+        ledger, owner, coordinator = self._chain.ledger, self._chain.owner, self._chain.coordinator
+        self._follower = Follower(ledger)
+        ledger.send(owner, Admit(tuple(self._chain.silos)))
+        ledger.send(owner, Appoint(coordinator))
+        self._coordinator = Coordinator(ledger, coordinator, self._blocks, self._follower, threads=setup.threads)
+        self._silos = [
+            self._make_silo(account, ScikitLearnTrainer(own, config, classes), accepted)
+            for account, own in zip(self._chain.silos, setup.data, strict=True)
+        ]
+        self._turn = _Turn()
+        self._written = self._writing = 0.0
+
+    def run(self) -> None:
+        """Runs until the charter ends the federation. What is there can be audited after every round, and after an error."""
+        try:
+            # One thread for every BLAS: its sums then have one order, and the silos have a core each.
+            with threadpool_limits(1), ThreadPoolExecutor(self.setup.threads) as pool:
+                try:
+                    while not self.ended:
+                        self._take_turns(pool)
+                finally:
+                    pool.shutdown(cancel_futures=True)
+        finally:
+            self.write()
+            self._blocks.close()
+
+    def write(self) -> None:
+        """Writes the record and the last model, each as a whole.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        started = time.monotonic()
+        self._follower.refresh()
+        kept = Record(self._chain.ledger.identity, self.setup.ledger, tuple(self._follower.entries))
+        try:
+            record.write(self._workdir / LEDGER, kept)
+            if self.reports:
+                model = open_file(self._blocks, self.reports[-1].model, self._layout.size)
+                write_atomically(self._workdir / MODEL, model.read())
+        except OSError as error:
+            raise StoreError(f"{self._workdir}: cannot write the record: {error.strerror}") from error
+        self._written = time.monotonic()
+        self._writing = self._written - started
+
+    def _take_turns(self, pool: ThreadPoolExecutor) -> None:
+        decision, receipt = self._coordinator.step()
+        if isinstance(decision, Finished):
+            self.ended = decision.why
+            return
+        if isinstance(decision, Aggregate) and receipt is not None:
+            self._publish(receipt)
+        elif isinstance(decision, OpenRound) and receipt is not None:
+            self._turn = _Turn(opening=receipt.gas)
+        elif isinstance(decision, CancelRound):
+            reasons = list(self._turn.refused.values()) or ["too few usable updates"]
+            self.cancelled.append(f"round {decision.round} was cancelled: {'; '.join(reasons)}")
+            self._turn = _Turn()
+        acted = self._silos_act(pool)
+        if isinstance(decision, Wait) and not acted:
+            # Nobody has anything to do: let the deadline pass.
+            if decision.until is None:
+                raise FedpactError(f"the federation is stuck: {decision.why}")
+            self._chain.advance(decision.until + 1)
+
+    def _silos_act(self, pool: ThreadPoolExecutor) -> bool:
+        """Lets every silo that owes an update train and submit; returns whether one did."""
+        self._follower.refresh()
+        debts = [(index, silo, silo.owes()) for index, silo in enumerate(self._silos, 1)]
+        training = [
+            (index, silo, pool.submit(silo.prepare, debt))
+            for index, silo, debt in debts
+            if isinstance(debt, Train) and index not in self._turn.refused
+        ]
+        for index, silo, prepared in training:
+            try:
+                self._submit(silo, prepared.result())
+            except StoreError:
+                raise  # The disk is not the silo's fault.
+            except FedpactError as error:
+                self._turn.refused[index] = f"silo {index}: {error}"
+        return bool(training)
+
+    def _submit(self, silo: Silo, prepared: Prepared) -> None:
+        self._turn.submissions.append(silo.submit(prepared).gas)
+
+    def _publish(self, receipt: Receipt) -> None:
+        view = self._follower.refresh()
+        current = next(each for each in reversed(view.published))
+        manifest = self._manifest(current)
+        model = open_file(self._blocks, Cid.parse(manifest.model), self._layout.size).read()
+        turn = self._turn
+        report = RoundReport(
+            number=current.number,
+            model=Cid.parse(manifest.model),
+            manifest=_known(current.manifest),
+            submitted=len(current.submissions),
+            excluded=manifest.excluded,
+            refused=list(turn.refused.values()),
+            opening=turn.opening if receipt.gas is not None else None,
+            submissions=turn.submissions,
+            publication=receipt.gas,
+            score=self._judge.evaluate(self._layout.decode(model)),
+        )
+        self.reports.append(report)
+        self._turn = _Turn()
+        opened = any(isinstance(entry.event, RoundOpened) for entry in receipt.entries)
+        # The record is rewritten as a whole: after the last round, and in between as often as it costs next to nothing.
+        if not opened or time.monotonic() - self._written > 20 * self._writing:
+            self.write()
+        self._progress(report)
+
+    def _manifest(self, current: Round) -> Manifest:
+        return manifests.decode(read_small(self._blocks, _known(current.manifest), manifests.MAX_BYTES))
+
+    def _make_silo(self, account: Address, trainer: ScikitLearnTrainer, accepted: Cid) -> Silo:
+        ledger, hostile = self._chain.ledger, self.setup.hostile
+        if hostile is not None and account == self._chain.silos[-1]:
+            return HostileSilo(hostile, ledger, account, self._blocks, self._follower, trainer, accepted)
+        return Silo(ledger, account, self._blocks, self._follower, trainer, accepted)
+
+
+def _known(cid: Cid | None) -> Cid:
+    if cid is None:
+        raise StoreError("a published round without an address")
+    return cid
+

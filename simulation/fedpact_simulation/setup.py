@@ -1,0 +1,169 @@
+"""What to simulate, checked as a whole before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fedpact.artifacts.charter import Charter, parse_toml
+from fedpact.artifacts.weights import Layout
+from fedpact.errors import InputError
+from fedpact.rules import RULES
+from fedpact.workdir import LEDGER, describe
+from fedpact_client.scikit_learn import Data, initial_weights
+from fedpact_simulation import chain, hostile, tasks
+from fedpact_simulation.tasks import Task
+
+_MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What to simulate.
+
+    Attributes:
+        data: each silo's own.
+        initial: the weights that the first round starts from.
+        ledger: one of `chain.KINDS`.
+        hostile: one of `hostile.KINDS` for the last silo; none for none.
+        threads: silos that train, and blocks that are aggregated, at once.
+    """
+
+    task: Task
+    data: Sequence[Data]
+    charter: Charter
+    initial: Mapping[str, NDArray[Any]]
+    seed: int
+    ledger: str
+    hostile: str | None
+    threads: int
+
+
+def prepare(
+    task: str,
+    *,
+    silos: int,
+    rounds: int | None = None,
+    seed: int = 0,
+    skew: float | None = None,
+    ledger: str = chain.ETH_TESTER,
+    charter: Path | None = None,
+    rule: str | None = None,
+    hostile_kind: str | None = None,
+    threads: int = 1,
+) -> Setup:
+    """Checks what a user asked for; writes nothing.
+
+    Args:
+        charter: a file that takes the place of the task's own charter, whose quorum is half of the silos.
+        rounds: takes the place of the charter's number of rounds.
+
+    Raises:
+        InputError: something cannot be, or the parts do not go together.
+    """
+    loaded = tasks.load(task)
+    _one_of("ledger", ledger, chain.KINDS)
+    _within("seed", seed, 0, _MAX_SEED)
+    _within("threads", threads, 1, 1024)
+    if rounds is not None:
+        _within("rounds", rounds, 1, 10**9)
+    if rule is not None:
+        _one_of("rule", rule, tuple(RULES))
+    if hostile_kind is not None:
+        _one_of("hostile", hostile_kind, tuple(hostile.KINDS))
+    data = tasks.split(loaded, silos, seed, skew)
+    agreed = _charter(loaded, charter, silos, rounds, seed, rule)
+    initial = initial_weights(agreed.trainer, loaded.features.shape[1], loaded.classes)
+    if agreed.layout().header != Layout.of(initial).header:
+        tensors = ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in Layout.of(initial).tensors)
+        raise InputError(f"charter, model: expected what {agreed.trainer['name']} learns on {task}: {tensors}")
+    return Setup(loaded, data, agreed, initial, seed, ledger, hostile_kind, threads)
+
+
+class Workdir:
+    """The directory of a run: made when it begins, and left without anything unfinished.
+
+    Args:
+        wanted: a directory that is empty or does not exist.
+        otherwise: where to make one with the next free number, where none is wanted.
+
+    Raises:
+        InputError: it cannot be made, or is not empty.
+    """
+
+    def __init__(self, wanted: Path | None, otherwise: Path) -> None:
+        self._made = True
+        try:
+            if wanted is None:
+                self.path = _next_free(otherwise)
+            else:
+                self.path = wanted
+                self._made = not wanted.exists()
+                wanted.mkdir(parents=True, exist_ok=True)
+                if any(wanted.iterdir()):
+                    raise InputError(f"workdir {wanted}: {describe(wanted)}; expected a new or empty directory")
+                probe = wanted / ".writable"
+                probe.touch()
+                probe.unlink()
+        except OSError as error:
+            raise InputError(f"workdir {wanted or otherwise.parent}: {error.strerror}") from None
+
+    def sweep(self) -> None:
+        """Removes what a run left unfinished: temporary files, and everything where there is no record yet."""
+        for partial in self.path.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
+        if (self.path / LEDGER).exists():
+            return
+        if self._made:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        for child in self.path.iterdir():
+            shutil.rmtree(child, ignore_errors=True) if child.is_dir() else child.unlink(missing_ok=True)
+
+
+def _next_free(pattern: Path) -> Path:
+    """Makes PATTERN-1, or -2, … whichever is the first that is not there."""
+    pattern.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = pattern.with_name(f"{pattern.name}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _charter(
+    task: Task, file: Path | None, silos: int, rounds: int | None, seed: int, rule: str | None
+) -> Charter:
+    if file is None:
+        own = task.charter()
+        sections = own.model_dump()
+        sections["rounds"]["quorum"] = -(-silos // 2)
+        sections["trainer"]["seed"] = seed
+    else:
+        own = parse_toml(file)
+        sections = own.model_dump()
+        if own.rounds.quorum > silos:
+            raise InputError(f"charter {file}: rounds.quorum: expected at most {silos} (the silos), found {own.rounds.quorum}")
+    if rounds is not None:
+        sections["stop"]["rounds"] = rounds
+    if rule is not None and rule != own.rule.name:
+        sections["rule"] = {"name": rule, "version": RULES[rule].version}
+    return Charter.model_validate(sections)
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name}: expected one of {', '.join(allowed)}, found {value!r}")
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InputError(f"{name}: expected {least} to {most}, found {value}")

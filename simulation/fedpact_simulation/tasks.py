@@ -1,0 +1,140 @@
+"""The built-in tasks: scikit-learn's own data sets, each with a charter, split among silos.
+
+Every silo holds out a fifth of its own samples. The score that a simulation reports is taken on all held-out samples together,
+which nobody in a real federation could do; the silos' own scores are on the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+
+from fedpact.artifacts.charter import Charter, parse_toml
+from fedpact.errors import InputError
+from fedpact_client.scikit_learn import Data
+
+MIN_SAMPLES = 2
+"""Samples of a silo at least: one to train on, one held out."""
+_HELD_OUT = 5  # One sample in so many.
+_BINS = 10  # Into so many classes a regression's targets are sorted, to skew them.
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A data set.
+
+    Attributes:
+        features: shape (samples, features), float64, scaled.
+        targets: shape (samples,): classes from 0 as int64, or standardised numbers as float64.
+        classes: number of classes; 0 for regression.
+        metric: name of the score.
+    """
+
+    name: str
+    features: NDArray[np.float64]
+    targets: NDArray[Any]
+    classes: int
+    metric: str
+
+    def charter(self) -> Charter:
+        """The charter that comes with the task."""
+        with resources.as_file(resources.files(__package__) / "charters" / f"{self.name}.toml") as path:
+            return parse_toml(Path(path))
+
+
+_LOADERS: dict[str, Callable[..., Any]] = {
+    "digits": load_digits,
+    "breast_cancer": load_breast_cancer,
+    "diabetes": load_diabetes,
+}
+NAMES = tuple(_LOADERS)
+
+
+def load(name: str) -> Task:
+    """A task by name. Features and numeric targets are standardised over the whole data set (pixels: divided by their maximum),
+    where a real federation would agree on constants beforehand.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    loader = _LOADERS.get(name)
+    if loader is None:
+        raise InputError(f"task: expected one of {', '.join(NAMES)}, found {name!r}")
+    features, targets = loader(return_X_y=True)
+    if name == "digits":
+        features = features / 16.0
+    else:
+        features = (features - features.mean(axis=0)) / features.std(axis=0)
+    if name == "diabetes":
+        return Task(name, features, (targets - targets.mean()) / targets.std(), 0, "r2")
+    return Task(name, features, targets.astype(np.int64), int(targets.max()) + 1, "accuracy")
+
+
+def split(task: Task, silos: int, seed: int, skew: float | None) -> list[Data]:
+    """Deals the samples out to silos.
+
+    Args:
+        skew: none for equal shares at random; otherwise the concentration of the Dirichlet distribution by which each class is dealt
+            out (Hsu et al., "Measuring the Effects of Non-Identical Data Distribution", 2019): the smaller, the more uneven.
+
+    Raises:
+        InputError: there are not enough samples, or the skew is no positive number.
+    """
+    samples = len(task.targets)
+    if silos < 1:
+        raise InputError(f"silos: expected 1 or more, found {silos}")
+    if silos * MIN_SAMPLES > samples:
+        most = samples // MIN_SAMPLES
+        raise InputError(f"silos: expected at most {most} ({task.name} has {samples} samples, a silo needs 2), found {silos}")
+    random = np.random.default_rng([seed, silos])
+    order = random.permutation(samples)
+    if skew is None:
+        shares: Sequence[NDArray[np.int64]] = np.array_split(order, silos)
+    elif 0 < skew < 1e6:
+        shares = _skewed(task, order, silos, skew, random)
+    else:
+        raise InputError(f"skew: expected a positive number, found {skew}")
+    return [_hold_out(task, share) for share in shares]
+
+
+def held_out(data: Sequence[Data]) -> Data:
+    """All samples of all silos as one: what a simulation scores the model on."""
+    return Data(
+        np.concatenate([each.features for each in data]),
+        np.concatenate([each.targets for each in data]),
+        np.concatenate([each.held_out_features for each in data]),
+        np.concatenate([each.held_out_targets for each in data]),
+    )
+
+
+def _hold_out(task: Task, share: NDArray[np.int64]) -> Data:
+    count = max(1, len(share) // _HELD_OUT)
+    test, train = share[:count], share[count:]
+    return Data(task.features[train], task.targets[train], task.features[test], task.targets[test])
+
+
+def _skewed(
+    task: Task, order: NDArray[np.int64], silos: int, skew: float, random: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    targets = task.targets[order]
+    if task.classes:
+        labels = targets
+    else:
+        labels = np.searchsorted(np.quantile(targets, np.linspace(0, 1, _BINS + 1)[1:-1]), targets)
+    shares: list[list[int]] = [[] for _ in range(silos)]
+    for label in np.unique(labels):
+        members = order[labels == label]
+        cuts = (np.cumsum(random.dirichlet(np.full(silos, skew)))[:-1] * len(members)).astype(np.int64)
+        for share, piece in zip(shares, np.split(members, cuts), strict=True):
+            share.extend(piece.tolist())
+    for share in shares:  # Nobody goes without: whoever has most gives.
+        while len(share) < MIN_SAMPLES:
+            share.append(max(shares, key=len).pop())
+    return [random.permutation(np.array(share, dtype=np.int64)) for share in shares]
