@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fedpact.artifacts.weights import Weights
@@ -67,9 +68,10 @@ class ScikitLearnTrainer:
         """Takes the charter's number of passes over the data, starting from the given weights."""
         estimator, data = self._start(weights), self._data
         estimator.set_params(batch_size=min(_whole(config, "batch_size"), len(data.targets)))
-        for epoch in range(_whole(config, "epochs")):
-            estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
-            estimator.partial_fit(data.features, data.targets)
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            for epoch in range(_whole(config, "epochs")):
+                estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
+                estimator.partial_fit(data.features, data.targets)
         trained = {name: array.astype(weights[name].dtype) for name, array in _arrays(estimator).items()}
         return Fit(trained, len(data.targets), self._score(estimator))
 

@@ -14,6 +14,7 @@ from fedpact.errors import FedpactError, TrainingFailed
 from fedpact.ledger.actions import Submit
 from fedpact.ledger.facts import SCORE_UNIT, Address, RoundNumber, Update
 from fedpact.ledger.port import Follower, Ledger, Receipt
+from fedpact.ledger.view import View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, open_file, read_small
@@ -55,9 +56,9 @@ class Silo:
         self._accepted = accepted
         self._charter: Charter = charters.decode(read_small(blocks, accepted, charters.MAX_BYTES))
 
-    def owes(self) -> Debt:
-        """What it owes now."""
-        return owe(self._follower.refresh(), self._ledger.now(), self._charter, self._accepted, self.account)
+    def owes(self, view: View, now: int) -> Debt:
+        """What it owes, as `owe`."""
+        return owe(view, now, self._charter, self._accepted, self.account)
 
     def prepare(self, debt: Train) -> Prepared:
         """Trains for a round, and stores the update. Nothing is on the ledger yet.
@@ -89,8 +90,12 @@ class Silo:
         return self._ledger.send(self.account, Submit(prepared.round, prepared.update))
 
     def step(self) -> tuple[Debt, Receipt | None]:
-        """Does what it owes, if anything; returns what it was, and the receipt of what was sent. Raises as `prepare`, `submit`."""
-        debt = self.owes()
+        """Does what it owes, if anything; returns what it was, and the receipt of what was sent.
+
+        Raises:
+            FedpactError: as `prepare` and `submit`.
+        """
+        debt = self.owes(self._follower.refresh(), self._ledger.now())
         return debt, self.submit(self.prepare(debt)) if isinstance(debt, Train) else None
 
     def _check(self, debt: Train, fit: Fit) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedpact.artifacts.charter import Charter
 from fedpact.ledger.facts import Address, Identity, address
@@ -18,8 +18,8 @@ from fedpact.ledger.port import Ledger
 from fedpact.ledger.record import DRY_RUN
 from fedpact.store.cid import Cid
 
-GENESIS_TIME = 1_767_225_600
-"""2026-01-01 00:00 UTC."""
+GENESIS_TIME = 4_102_444_800
+"""2100-01-01 00:00 UTC: later than any clock, which eth-tester would otherwise follow."""
 ETH_TESTER = "eth-tester"
 KINDS = (ETH_TESTER, DRY_RUN)
 _BALANCE = 10**24
@@ -28,7 +28,9 @@ _BALANCE = 10**24
 class Chain(Protocol):
     """A ledger whose time can be moved on."""
 
-    ledger: Ledger
+    @property
+    def ledger(self) -> Ledger: ...
+
     owner: Address
     coordinator: Address
     silos: Sequence[Address]
@@ -46,11 +48,11 @@ class EthTesterChain:
     owner: Address
     coordinator: Address
     silos: Sequence[Address]
-    tester: object
+    tester: Any
 
     def advance(self, to: int) -> None:
         if to > self.ledger.now():
-            self.tester.time_travel(to)  # type: ignore[attr-defined]  # eth-tester ships no types.
+            self.tester.time_travel(to)
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ def _eth_tester(charter: Charter, charter_cid: Cid, genesis: Cid, silos: int, se
         genesis,
         charter.contract_limits(),
         accounts=accounts[1:],
+        simulate=False,
     )
     owner, coordinator, *members = (address(account.address) for account in accounts)
     return EthTesterChain(ledger, owner, coordinator, members, tester)

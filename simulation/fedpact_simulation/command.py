@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -34,7 +33,7 @@ def simulate(
         str | None,
         typer.Option(metavar="KIND", help="The last silo misbehaves: samples-huge, samples-negative, nan or shape."),
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="T", help="Done at once; changes no result.")] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(metavar="T", help="Pays for large models; changes no result.")] = 1,
     workdir: Annotated[
         Path | None, typer.Option(metavar="DIR", help=f"A new or empty directory; otherwise {RUNS}/TASK-1, -2, …")
     ] = None,

@@ -6,6 +6,7 @@ at the score. Silos train side by side and submit in the order of their indexes,
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -177,24 +178,26 @@ class Simulation:
 
     def _silos_act(self, pool: ThreadPoolExecutor) -> bool:
         """Lets every silo that owes an update train and submit; returns whether one did."""
-        self._follower.refresh()
-        debts = [(index, silo, silo.owes()) for index, silo in enumerate(self._silos, 1)]
-        training = [
-            (index, silo, pool.submit(silo.prepare, debt))
-            for index, silo, debt in debts
-            if isinstance(debt, Train) and index not in self._turn.refused
-        ]
+        view, now = self._follower.refresh(), self._chain.ledger.now()
+        training: list[tuple[int, Silo, Callable[[], Prepared]]] = []
+        for index, silo in enumerate(self._silos, 1):
+            debt = silo.owes(view, now)
+            if isinstance(debt, Train) and index not in self._turn.refused:
+                training.append((index, silo, self._start(pool, silo, debt)))
         for index, silo, prepared in training:
             try:
-                self._submit(silo, prepared.result())
+                self._turn.submissions.append(silo.submit(prepared()).gas)
             except StoreError:
                 raise  # The disk is not the silo's fault.
             except FedpactError as error:
                 self._turn.refused[index] = f"silo {index}: {error}"
         return bool(training)
 
-    def _submit(self, silo: Silo, prepared: Prepared) -> None:
-        self._turn.submissions.append(silo.submit(prepared).gas)
+    def _start(self, pool: ThreadPoolExecutor, silo: Silo, debt: Train) -> Callable[[], Prepared]:
+        """Lets a silo train; what is returned waits for its update. A single thread trains when it is waited for."""
+        if self.setup.threads == 1:
+            return functools.partial(silo.prepare, debt)
+        return pool.submit(silo.prepare, debt).result
 
     def _publish(self, receipt: Receipt) -> None:
         view = self._follower.refresh()
@@ -216,7 +219,7 @@ class Simulation:
         )
         self.reports.append(report)
         self._turn = _Turn()
-        opened = any(isinstance(entry.event, RoundOpened) for entry in receipt.entries)
+        opened = any(isinstance(event, RoundOpened) for event in receipt.events)
         # The record is rewritten as a whole: after the last round, and in between as often as it costs next to nothing.
         if not opened or time.monotonic() - self._written > 20 * self._writing:
             self.write()

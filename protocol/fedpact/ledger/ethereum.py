@@ -2,7 +2,7 @@
 
 Nothing that a node says is taken on trust where it can be checked: logs must come from the contract, in order, and decode
 strictly; whether they make sense together is for the view. A refusal becomes its typed error before gas is spent, because
-every action is simulated on the pending block first.
+every action is tried on the pending block first.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import re
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.exceptions import ValidationError
 from web3 import Web3
 from web3.exceptions import Web3Exception
 from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt
@@ -23,7 +25,7 @@ from fedpact.errors import LedgerError, RecordDamaged
 from fedpact.ledger.abi import Abi
 from fedpact.ledger.actions import Action, Admit
 from fedpact.ledger.artifact import federation
-from fedpact.ledger.events import Entry
+from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import Address, Hash, Identity, Limits, address
 from fedpact.ledger.port import Receipt
 from fedpact.store.cid import Cid
@@ -39,6 +41,7 @@ _GAS_PER_MEMBER = 60_000
 _GAS_DEPLOY = 4_000_000
 _TIP = 1
 _RECEIPT_SECONDS = 60.0
+_FEE_SECONDS = 1.0
 _REVERT_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
 
 
@@ -49,18 +52,24 @@ class EthereumLedger:
         web3: a connection to a node.
         contract: the federation's address.
         accounts: keys that may send.
+        simulate: whether every action is tried on the pending block before it is sent, so that a refusal costs nothing. Without it
+            a refusal costs its gas, and its reason is asked for afterwards.
 
     Raises:
         LedgerError: the code at the address is not that of the contract.
     """
 
-    def __init__(self, web3: Web3, contract: Address, accounts: Iterable[LocalAccount] = ()) -> None:
+    def __init__(
+        self, web3: Web3, contract: Address, accounts: Iterable[LocalAccount] = (), *, simulate: bool = True
+    ) -> None:
         self._web3 = web3
         self._abi = Abi(federation().abi)
         self._identity = Identity(web3.eth.chain_id, contract)
         self._to = Web3.to_checksum_address(contract)
         self._accounts = {address(account.address): account for account in accounts}
+        self._simulates = simulate
         self._nonces: dict[Address, int] = {}
+        self._base_fee = 0, float("-inf")
         self._lock = threading.Lock()
         code = bytes(web3.eth.get_code(self._to))
         if code != federation().runtime:
@@ -78,6 +87,7 @@ class EthereumLedger:
         *,
         owner: Address | None = None,
         accounts: Iterable[LocalAccount] = (),
+        simulate: bool = True,
     ) -> tuple[EthereumLedger, Receipt]:
         """Puts a new federation on a chain.
 
@@ -93,11 +103,12 @@ class EthereumLedger:
         data = federation().creation + abi.construction(owner, charter, genesis, limits)
         _simulate(web3, abi, {"from": deployer.address, "data": data, "gas": _GAS_DEPLOY})
         nonce = web3.eth.get_transaction_count(deployer.address)
-        mined = _send(web3, deployer, {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce})
+        transaction: TxParams = {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce, "chainId": web3.eth.chain_id}
+        mined = _send(web3, deployer, transaction, _base_fee(web3))
         deployed = mined["contractAddress"]
-        if deployed is None:
-            raise LedgerError("deployment: the receipt names no contract")
-        ledger = cls(web3, address(deployed), [deployer, *accounts])
+        if mined["status"] != 1 or deployed is None:
+            raise LedgerError(f"deployment: failed in block {mined['blockNumber']}")
+        ledger = cls(web3, address(deployed), [deployer, *accounts], simulate=simulate)
         return ledger, ledger._receipt(mined)
 
     @property
@@ -112,44 +123,53 @@ class EthereumLedger:
         if latest < cursor:
             return (), cursor
         logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor, "toBlock": latest})
-        times: dict[int, int] = {}
-        for log in logs:
-            if log["blockNumber"] not in times:
-                times[log["blockNumber"]] = self._time(log["blockNumber"])
-        return self._entries(logs, times), latest + 1
+        times = {block: self._time(block) for block in sorted({log["blockNumber"] for log in logs})}
+        entries = []
+        for log, event in self._events(logs):
+            block, position = int(log["blockNumber"]), int(log["logIndex"])
+            entries.append(Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event))
+        return entries, latest + 1
 
     def send(self, sender: Address, action: Action) -> Receipt:
         account = self._accounts.get(sender)
         if account is None:
             raise LedgerError(f"account {sender}: its key is not here")
         gas = _GAS + (_GAS_PER_MEMBER * len(action.members) if isinstance(action, Admit) else 0)
-        transaction: TxParams = {"to": self._to, "data": self._abi.call(action), "gas": gas}
+        asked: TxParams = {"from": account.address, "to": self._to, "data": self._abi.call(action), "gas": gas}
         with self._lock:
-            _simulate(self._web3, self._abi, {**transaction, "from": account.address})
+            if self._simulates:
+                _simulate(self._web3, self._abi, asked)
             if sender not in self._nonces:
                 self._nonces[sender] = self._web3.eth.get_transaction_count(account.address)
-            mined = _send(self._web3, account, {**transaction, "nonce": cast(Any, self._nonces[sender])})
+            fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
+            mined = _send(self._web3, account, {**asked, **fixed}, self._fee())
             self._nonces[sender] += 1
+        if mined["status"] != 1:
+            _simulate(self._web3, self._abi, asked)
+            hash_ = mined["transactionHash"].to_0x_hex()
+            raise LedgerError(f"transaction {hash_}: reverted in block {mined['blockNumber']}")
         return self._receipt(mined)
 
     def _receipt(self, mined: TxReceipt) -> Receipt:
-        block, transaction = int(mined["blockNumber"]), Hash(bytes(mined["transactionHash"]))
-        if mined["status"] != 1:
-            raise LedgerError(f"transaction 0x{transaction.hex()}: reverted in block {block}")
-        return Receipt(block, transaction, int(mined["gasUsed"]), self._entries(mined["logs"], {block: self._time(block)}))
+        events = tuple(event for _, event in self._events(mined["logs"]))
+        return Receipt(int(mined["blockNumber"]), Hash(bytes(mined["transactionHash"])), int(mined["gasUsed"]), events)
+
+    def _fee(self) -> int:
+        """The base fee, asked for at most once a second."""
+        value, asked = self._base_fee
+        if time.monotonic() - asked > _FEE_SECONDS:
+            value = _base_fee(self._web3)
+            self._base_fee = value, time.monotonic()
+        return value
 
     def _time(self, block: int) -> int:
         return int(self._web3.eth.get_block(block)["timestamp"])
 
-    def _entries(self, logs: Sequence[LogReceipt], times: dict[int, int]) -> tuple[Entry, ...]:
-        entries = []
+    def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
             if log["address"] != self._to or log.get("removed"):
                 raise RecordDamaged(f"block {log['blockNumber']}: the node gave a log that is not the contract's")
-            event = self._abi.event([bytes(topic) for topic in log["topics"]], bytes(log["data"]))
-            block, position = int(log["blockNumber"]), int(log["logIndex"])
-            entries.append(Entry(block, times[block], Hash(bytes(log["transactionHash"])), position, event))
-        return tuple(entries)
+            yield log, self._abi.event([bytes(topic) for topic in log["topics"]], bytes(log["data"]))
 
 
 def account_from_key(key: bytes) -> LocalAccount:
@@ -171,22 +191,19 @@ def _simulate(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifie
         raise rejection or LedgerError(f"the transaction would fail: {str(error)[:200]}") from None
 
 
-def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt:
+def _base_fee(web3: Web3) -> int:
+    return int(web3.eth.get_block("latest")["baseFeePerGas"])
+
+
+def _send(web3: Web3, account: LocalAccount, transaction: TxParams, base_fee: int) -> TxReceipt:
     """Signs and sends a transaction, and waits for its receipt."""
-    block = web3.eth.get_block("latest")
-    filled: dict[str, Any] = {
-        **transaction,
-        "type": 2,
-        "chainId": web3.eth.chain_id,
-        "value": 0,
-        "maxPriorityFeePerGas": _TIP,
-        # Twice the base fee covers six full blocks in a row.
-        "maxFeePerGas": 2 * block["baseFeePerGas"] + _TIP,
-    }
+    # Twice the base fee covers six full blocks in a row.
+    fees = {"maxPriorityFeePerGas": _TIP, "maxFeePerGas": 2 * base_fee + _TIP}
+    filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
     try:
         sent = web3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction)
         return web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_SECONDS, poll_latency=0.05)
-    except Web3Exception as error:
+    except (Web3Exception, ValidationError) as error:
         raise LedgerError(f"transaction of {address(account.address)}: {str(error)[:200]}") from None
 
 

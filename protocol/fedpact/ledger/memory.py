@@ -66,4 +66,4 @@ class MemoryLedger:
             self.view.fold(entry)
             self._entries.append(entry)
         self._now += 1
-        return Receipt(block, transaction, None, entries)
+        return Receipt(block, transaction, None, written)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedpact.ledger.actions import Action
-from fedpact.ledger.events import Entry
+from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import Address, Hash, Identity
 from fedpact.ledger.view import View
 
@@ -23,13 +23,13 @@ class Receipt:
         block: number of the block that holds it.
         transaction: its hash.
         gas: what it cost; none where nothing is paid.
-        entries: what the contract logged.
+        events: what the contract logged.
     """
 
     block: int
     transaction: Hash
     gas: int | None
-    entries: tuple[Entry, ...]
+    events: tuple[Event, ...]
 
 
 class Ledger(Protocol):

@@ -43,7 +43,8 @@ def _mean(
 ) -> NDArray[np.float64]:
     total = float(sum(samples))
     with np.errstate(over="ignore", invalid="ignore"):
-        mean: NDArray[np.float64] = _weighted_sum(updates, samples) / total
+        mean = _weighted_sum(updates, samples)
+        mean /= total
         lost = ~np.isfinite(mean)
         if lost.any():
             shrunk = [update[lost].astype(np.float64) * _SHRINK for update in updates]
