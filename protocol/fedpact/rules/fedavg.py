@@ -55,7 +55,7 @@ def _mean(
 
 
 def _weighted_sum(updates: Sequence[NDArray[np.floating[Any]]], samples: Sequence[int]) -> NDArray[np.float64]:
-    sums = np.multiply(updates[0], float(samples[0]), dtype=np.float64)
+    sums: NDArray[np.float64] = np.multiply(updates[0], float(samples[0]), dtype=np.float64)
     product = np.empty_like(sums)
     for update, count in zip(updates[1:], samples[1:], strict=True):
         np.multiply(update, float(count), out=product, dtype=np.float64)

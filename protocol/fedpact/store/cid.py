@@ -6,7 +6,6 @@ Nothing else is an address here: one content has one address, and one address ha
 from __future__ import annotations
 
 import base64
-import binascii
 import enum
 import hashlib
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Cid:
             raise InvalidCid(f"{str(text)[:80]!r}: expected {_TEXT_LENGTH} characters of a base32 CIDv1 (b…)")
         try:
             raw = base64.b32decode(text[1:].upper() + "======")
-        except binascii.Error:
+        except ValueError:  # Of binascii, or of text beyond ASCII.
             raise InvalidCid(f"{text!r}: not base32") from None
         cid = cls.from_bytes(raw)
         if str(cid) != text:

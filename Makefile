@@ -1,0 +1,57 @@
+# The index of commands. Each sets up what it needs, in .venv/ and .cache/; a second run finds it there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-nodes check bench contracts clean
+
+demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits; then an audit.
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/test  ## Everything that needs no node.
+	$(BIN)/python -m pytest
+
+test-nodes: $(VENV)/test $(VENV)/nodes  ## What needs a real chain node or a compiler; installs both from npm.
+	$(BIN)/python -m pytest -m nodes
+
+check: $(VENV)/check  ## Format, lint, types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/user  ## A whole federation, side by side with Flower (which comes from PyPI, into an environment of its own).
+	$(BIN)/python benchmarks/federation.py
+
+contracts: $(VENV)/test $(VENV)/nodes  ## Recompiles the contract into the artifact that the package ships.
+	$(BIN)/python scripts/compile_contracts.py --solc scripts/solcjs
+
+clean:  ## Removes what the other commands set up.
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python: expected 3.11 to 3.13, found {v[0]}.{v[1]}; name another with PYTHON=…")'
+	@$(PYTHON) -m venv $(VENV) || { echo "venv: Python's module venv is missing (Debian: apt install python3-venv)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/user: $(VENV)/made pyproject.toml
+	@echo "installing fedpact into $(VENV) (once)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/made pyproject.toml
+	@echo "installing fedpact and its test tools into $(VENV) (once)"
+	@$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/user
+
+$(VENV)/check: $(VENV)/made pyproject.toml
+	@echo "installing fedpact and its development tools into $(VENV) (once)"
+	@$(PIP) --editable '.[check]'
+	@touch $@ $(VENV)/user $(VENV)/test
+
+$(VENV)/nodes: $(VENV)/made tests/nodes/package.json
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with real nodes need Node.js 20 or later" >&2; exit 1; }
+	@echo "installing a chain node and a compiler into .cache/nodes (once)"
+	@mkdir -p .cache/nodes && cp tests/nodes/package.json .cache/nodes/
+	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
+	@touch $@

@@ -1,0 +1,154 @@
+"""Chains for tests: the contract on a real EVM and the ledger in memory, driven side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_tester import EthereumTester, PyEVMBackend
+from web3 import EthereumTesterProvider, Web3
+
+from fedpact.ledger.actions import Action
+from fedpact.ledger.artifact import federation
+from fedpact.ledger.ethereum import EthereumLedger, account_from_key
+from fedpact.ledger.events import Event
+from fedpact.ledger.facts import Address, Limits, address
+from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Follower, Receipt
+from fedpact.ledger.rejections import Rejection
+from fedpact.store.cid import Cid, Codec
+
+START = 4_102_444_800
+KEYS = [account_from_key(bytes(31) + bytes([number])) for number in range(1, 9)]
+"""Throw-away test keys: the numbers 1 to 8."""
+ACCOUNTS = [address(key.address) for key in KEYS]
+OWNER, COORDINATOR = ACCOUNTS[:2]
+MEMBERS = ACCOUNTS[2:6]
+STRANGER = ACCOUNTS[7]
+CHARTER = Cid.of(b"charter")
+GENESIS = Cid.of(b"genesis", Codec.DAG_PB)
+LIMITS = Limits(min_quorum=1, min_phase=10, max_round=1000)
+
+
+@dataclass(slots=True)
+class Side:
+    """One node: how to connect, how to set the time of the next block, how to go back."""
+
+    web3: Web3
+    travel: Callable[[int], None]
+    snapshot: Callable[[], Any]
+    revert: Callable[[Any], None]
+
+
+def eth_tester_side() -> Side:
+    """A real EVM in this process."""
+    parameters = PyEVMBackend.generate_genesis_params(overrides={"timestamp": START})
+    state = {
+        bytes.fromhex(account[2:]): {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}} for account in ACCOUNTS
+    }
+    tester = EthereumTester(PyEVMBackend(genesis_parameters=parameters, genesis_state=state))
+    return Side(
+        Web3(EthereumTesterProvider(tester)), tester.time_travel, tester.take_snapshot, tester.revert_to_snapshot
+    )
+
+
+class Twins:
+    """The contract and the ledger in memory. What one does, the other must do, for the same reason at the same time."""
+
+    def __init__(self, side: Side, limits: Limits = LIMITS) -> None:
+        self.side = side
+        now = int(side.web3.eth.get_block("pending")["timestamp"])
+        self.chain, self.deployment = EthereumLedger.deploy(
+            side.web3, KEYS[0], CHARTER, GENESIS, limits, accounts=KEYS[1:]
+        )
+        self.memory = MemoryLedger(OWNER, CHARTER, GENESIS, limits, identity=self.chain.identity, now=now)
+        self.contract = side.web3.eth.contract(
+            address=Web3.to_checksum_address(self.chain.identity.contract), abi=federation().abi
+        )
+        self.gas: dict[str, list[int]] = {}
+
+    @property
+    def now(self) -> int:
+        """Timestamp of the next block."""
+        return self.chain.now()
+
+    def travel(self, to: int) -> None:
+        """Lets the next block carry a timestamp."""
+        if to > self.now:
+            self.side.travel(to)
+
+    def do(self, sender: Address, action: Action) -> Receipt | Rejection:
+        """Has both do an action; both must log the same or refuse for the same reason, which is returned."""
+        self.memory.advance(self.now)
+        mine = _try(self.memory.send, sender, action)
+        theirs = _try(self.chain.send, sender, action)
+        assert _outcome(theirs) == _outcome(mine), f"{action}: the contract: {theirs}, in memory: {mine}"
+        if isinstance(theirs, Receipt) and theirs.gas is not None:
+            self.gas.setdefault(type(action).__name__, []).append(theirs.gas)
+        return theirs
+
+    def must(self, sender: Address, *actions: Action) -> Sequence[Event]:
+        """Has both do actions that are allowed; returns what was logged."""
+        logged: list[Event] = []
+        for action in actions:
+            outcome = self.do(sender, action)
+            assert isinstance(outcome, Receipt), f"{action}: {outcome}"
+            logged += outcome.events
+        return logged
+
+    def compare(self) -> None:
+        """Compares every view of the contract with what its events fold to."""
+        view = Follower(self.chain).refresh()
+        call = self.contract.functions
+        assert address(call.owner().call()) == view.owner
+        assert address(call.pendingOwner().call()) == view.pending_owner
+        assert _cid(call.charter().call()) == view.charter
+        assert _cid(call.model().call()) == view.base
+        assert tuple(call.limits().call()) == (view.limits.min_quorum, view.limits.min_phase, view.limits.max_round)
+        assert bytes(call.head().call()) == view.head == self.memory.view.head
+        assert call.memberCount().call() == view.member_count
+        assert call.admittedCount().call() == len(view.members)
+        for account in ACCOUNTS:
+            assert call.isCoordinator(Web3.to_checksum_address(account)).call() == (account in view.coordinators)
+        for member in view.members.values():
+            found = call.memberOf(Web3.to_checksum_address(member.address)).call()
+            marks = (member.registered, member.committed, member.submitted)
+            assert tuple(found) == (member.index, member.since, member.until, *marks)
+        self._compare_round(view.round)
+
+    def _compare_round(self, current: Any) -> None:
+        call = self.contract.functions
+        number, register_by, commit_by, submit_by, publish_by, quorum, expected, committed, is_open = call.round().call()
+        if current is None:
+            assert number == 0
+            return
+        terms = current.terms
+        assert number == current.number
+        assert (register_by, commit_by, submit_by, publish_by) == (
+            terms.register_by,
+            terms.commit_by,
+            terms.submit_by,
+            terms.publish_by,
+        )
+        assert (quorum, expected, committed) == (terms.quorum, current.expected, current.committed)
+        assert is_open == (current.status.value == "open")
+        assert address(call.opener().call()) == current.opener
+        hash_, submitted = call.transcript().call()
+        assert (hash_.to_bytes(28, "big"), submitted) == (current.transcript, len(current.submissions))
+
+
+def _try(send: Callable[[Address, Action], Receipt], sender: Address, action: Action) -> Receipt | Rejection:
+    try:
+        return send(sender, action)
+    except Rejection as rejection:
+        return rejection
+
+
+def _outcome(outcome: Receipt | Rejection) -> object:
+    return (type(outcome), str(outcome)) if isinstance(outcome, Rejection) else outcome.events
+
+
+def _cid(words: Iterator[Any]) -> Cid:
+    digest, codec = words
+    return Cid(bytes(digest), codec)
