@@ -37,7 +37,3 @@ class Trainer(Protocol):
             Exception: whatever goes wrong; the silo reports it and submits nothing.
         """
         ...
-
-    def evaluate(self, weights: Weights) -> float:
-        """The score of weights on the data that the silo held out."""
-        ...

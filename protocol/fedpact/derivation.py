@@ -13,7 +13,7 @@ from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Line, Manifest, Reason
 from fedpact.artifacts.weights import Layout
-from fedpact.errors import BlockMismatch, BlockMissing, InvalidCid, InvalidDag
+from fedpact.errors import BlockMismatch, BlockMissing, InvalidDag
 from fedpact.ledger.view import Round, Submission
 from fedpact.rules import RULES
 from fedpact.rules.engine import Fault, Outcome, aggregate
@@ -78,7 +78,7 @@ def derive(
             if asserted is not None:
                 raise
             faults[each.index] = _UNAVAILABLE
-        except (InvalidDag, InvalidCid) as error:
+        except InvalidDag as error:
             faults[each.index] = Fault("malformed", str(error))
 
     model: Dag | None = None

@@ -68,6 +68,14 @@ class MemoryChain:
         self.ledger.advance(to)
 
 
+def load(kind: str) -> None:
+    """Imports what a ledger needs, which takes a second; doing so beforehand is optional."""
+    if kind == ETH_TESTER:
+        import eth_tester  # noqa: F401  # Importing is the point.
+
+        import fedpact.ledger.ethereum  # noqa: F401  # As above.
+
+
 def start(kind: str, charter: Charter, charter_cid: Cid, genesis: Cid, silos: int, seed: int) -> Chain:
     """Founds a federation on a new chain.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +35,7 @@ def simulate(
         str | None,
         typer.Option(metavar="KIND", help="The last silo misbehaves: samples-huge, samples-negative, nan or shape."),
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="T", help="Pays for large models; changes no result.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="T", help="Done at once; changes no result.")] = os.cpu_count() or 1,
     workdir: Annotated[
         Path | None, typer.Option(metavar="DIR", help=f"A new or empty directory; otherwise {RUNS}/TASK-1, -2, …")
     ] = None,
@@ -50,13 +52,13 @@ def simulate(
     fedpact simulate digits --hostile nan
     """
     started = time.monotonic()
-    # Only now: these bring numpy, scikit-learn and an EVM.
+    # Only now: these bring numpy and pydantic.
     from rich.console import Console
 
     from fedpact.cli.audit import show, verdict
     from fedpact.errors import FedpactError, Interrupted
     from fedpact.workdir import audit_directory
-    from fedpact_simulation import report
+    from fedpact_simulation import chain, report, training
     from fedpact_simulation.federation import Simulation
     from fedpact_simulation.setup import Workdir, prepare
 
@@ -72,23 +74,27 @@ def simulate(
         hostile_kind=hostile,
         threads=threads,
     )
-    directory = Workdir(workdir, RUNS / task)
-    done = 0
-    try:
-        with report.live(setup) as progress:
-            simulation = Simulation(setup, directory.path, progress)
-            try:
-                simulation.run()
-            finally:
-                done = len(simulation.reports)
-        found = audit_directory(directory.path, threads=threads)
-        answer = report.result(simulation, found, time.monotonic() - started)
-        report.write(directory.path, answer)
-    except Interrupted as error:
-        left = f"{directory.path} can be audited up to there" if done else "nothing is left"
-        raise Interrupted(error.exit_code - 128, f"interrupted after round {done}; {left}") from None
-    finally:
-        directory.sweep()
+    with closing(training.start(setup.assignment, threads)) as school:
+        chain.load(ledger)  # While the others, if there are any, load theirs.
+        initial = school.initial()
+        setup.check_initial(initial)
+        directory = Workdir(workdir, RUNS / task)
+        done = 0
+        try:
+            with report.live(setup) as progress:
+                simulation = Simulation(setup, school, initial, directory.path, progress)
+                try:
+                    simulation.run()
+                finally:
+                    done = len(simulation.reports)
+            found = audit_directory(directory.path, threads=threads)
+            answer = report.result(simulation, found, time.monotonic() - started)
+            report.write(directory.path, answer)
+        except Interrupted as error:
+            left = f"{directory.path} can be audited up to there" if done else "nothing is left"
+            raise Interrupted(error.exit_code - 128, f"interrupted after round {done}; {left}") from None
+        finally:
+            directory.sweep()
     if as_json:
         sys.stdout.write(json.dumps(answer) + "\n")
     else:

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.manifest import Line, Manifest
+from fedpact.artifacts.weights import Weights
 from fedpact.errors import FedpactError, StoreError
 from fedpact.files import write_atomically
 from fedpact.ledger import record
@@ -31,12 +32,12 @@ from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import add, open_file, read_small
 from fedpact.workdir import LEDGER, MODEL, STORE
 from fedpact_client.owe import Train
-from fedpact_client.scikit_learn import ScikitLearnTrainer
 from fedpact_client.silo import Prepared, Silo
 from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
-from fedpact_simulation import chain, tasks
+from fedpact_simulation import chain
 from fedpact_simulation.hostile import HostileSilo
 from fedpact_simulation.setup import Setup
+from fedpact_simulation.training import SiloTrainer, Training
 
 
 @dataclass(slots=True)
@@ -81,6 +82,8 @@ class Simulation:
 
     Args:
         setup: what to simulate.
+        training: where its silos train.
+        initial: the weights that the first round starts from.
         workdir: an empty directory.
         progress: called with every round that ended with a model.
 
@@ -94,7 +97,12 @@ class Simulation:
     """
 
     def __init__(
-        self, setup: Setup, workdir: Path, progress: Callable[[RoundReport], None] = lambda _: None
+        self,
+        setup: Setup,
+        training: Training,
+        initial: Weights,
+        workdir: Path,
+        progress: Callable[[RoundReport], None] = lambda _: None,
     ) -> None:
         self.setup = setup
         self.reports: list[RoundReport] = []
@@ -103,22 +111,21 @@ class Simulation:
         self._workdir = workdir
         self._progress = progress
         self._layout = setup.charter.layout()
-        config, classes = setup.charter.trainer, setup.task.classes
-        self._judge = ScikitLearnTrainer(tasks.held_out(setup.data), config, classes)
+        self._training = training
 
         # A simulation outlives no power cut, so its blocks need not be synced one by one.
         self._blocks = DirectoryBlocks(workdir / STORE, sync=False)
         accepted = add(self._blocks, setup.charter.encode()).root
-        genesis = add(self._blocks, self._layout.encode(setup.initial)).root
-        self._chain = chain.start(setup.ledger, setup.charter, accepted, genesis, len(setup.data), setup.seed)
+        genesis = add(self._blocks, self._layout.encode(initial)).root
+        self._chain = chain.start(setup.ledger, setup.charter, accepted, genesis, setup.silos, setup.seed)
         ledger, owner, coordinator = self._chain.ledger, self._chain.owner, self._chain.coordinator
         self._follower = Follower(ledger)
         ledger.send(owner, Admit(tuple(self._chain.silos)))
         ledger.send(owner, Appoint(coordinator))
         self._coordinator = Coordinator(ledger, coordinator, self._blocks, self._follower, threads=setup.threads)
         self._silos = [
-            self._make_silo(account, ScikitLearnTrainer(own, config, classes), accepted)
-            for account, own in zip(self._chain.silos, setup.data, strict=True)
+            self._make_silo(account, SiloTrainer(training, index), accepted)
+            for index, account in enumerate(self._chain.silos)
         ]
         self._turn = _Turn()
         self._written = self._writing = 0.0
@@ -215,7 +222,7 @@ class Simulation:
             opening=turn.opening if receipt.gas is not None else None,
             submissions=turn.submissions,
             publication=receipt.gas,
-            score=self._judge.evaluate(self._layout.decode(model)),
+            score=self._training.score(self._layout.decode(model)),
         )
         self.reports.append(report)
         self._turn = _Turn()
@@ -228,7 +235,7 @@ class Simulation:
     def _manifest(self, current: Round) -> Manifest:
         return manifests.decode(read_small(self._blocks, _known(current.manifest), manifests.MAX_BYTES))
 
-    def _make_silo(self, account: Address, trainer: ScikitLearnTrainer, accepted: Cid) -> Silo:
+    def _make_silo(self, account: Address, trainer: SiloTrainer, accepted: Cid) -> Silo:
         ledger, hostile = self._chain.ledger, self.setup.hostile
         if hostile is not None and account == self._chain.silos[-1]:
             return HostileSilo(hostile, ledger, account, self._blocks, self._follower, trainer, accepted)

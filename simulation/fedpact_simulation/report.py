@@ -25,7 +25,7 @@ class Live:
 
     def __init__(self, bar: Progress, setup: Setup) -> None:
         self._bar = bar
-        self._metric = setup.task.metric
+        self._metric = setup.metric
         self._task = bar.add_task("founding the federation", total=setup.charter.stop.rounds)
 
     def __call__(self, report: RoundReport) -> None:
@@ -47,10 +47,10 @@ def live(setup: Setup) -> Iterator[Live]:
 def result(simulation: Simulation, found: DirectoryAudit, seconds: float) -> dict[str, Any]:
     """The whole run as a program reads it."""
     setup, reports = simulation.setup, simulation.reports
-    metric = setup.task.metric
+    metric = setup.metric
     return {
-        "task": setup.task.name,
-        "silos": len(setup.data),
+        "task": setup.task,
+        "silos": setup.silos,
         "seed": setup.seed,
         "ledger": setup.ledger,
         "record": found.is_record,
@@ -95,7 +95,7 @@ def write(directory: Path, report: dict[str, Any]) -> None:
 def show(simulation: Simulation, console: Console) -> None:
     """The rounds as a table, and what went wrong in them."""
     table = Table(box=None, header_style="bold")
-    for name in ("round", simulation.setup.task.metric, "submissions", "excluded", "gas", "model"):
+    for name in ("round", simulation.setup.metric, "submissions", "excluded", "gas", "model"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for each in simulation.reports:
         gas = "-" if each.gas is None else f"{each.gas:,}"

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from fedpact.artifacts.charter import Charter, parse_toml
-from fedpact.artifacts.weights import Layout
+from fedpact.artifacts.weights import Layout, Weights
 from fedpact.errors import InputError
 from fedpact.rules import RULES
 from fedpact.workdir import LEDGER, describe
-from fedpact_client.scikit_learn import Data, initial_weights
-from fedpact_simulation import chain, hostile, tasks
-from fedpact_simulation.tasks import Task
+from fedpact_simulation import chain, hostile
+from fedpact_simulation.training import Assignment
 
 _MAX_SEED = 2**31 - 1
+
+
+METRICS = {"digits": "accuracy", "breast_cancer": "accuracy", "diabetes": "r2"}
+"""Every built-in task, and the name of its score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +28,41 @@ class Setup:
     """What to simulate.
 
     Attributes:
-        data: each silo's own.
-        initial: the weights that the first round starts from.
         ledger: one of `chain.KINDS`.
+        skew: as in `tasks.split`.
         hostile: one of `hostile.KINDS` for the last silo; none for none.
-        threads: silos that train, and blocks that are aggregated, at once.
+        threads: what is done at once: silos that train, blocks that are aggregated.
     """
 
-    task: Task
-    data: Sequence[Data]
-    charter: Charter
-    initial: Mapping[str, NDArray[Any]]
+    task: str
+    silos: int
     seed: int
+    skew: float | None
+    charter: Charter
     ledger: str
     hostile: str | None
     threads: int
+
+    @property
+    def metric(self) -> str:
+        """Name of the score."""
+        return METRICS[self.task]
+
+    @property
+    def assignment(self) -> Assignment:
+        """What whoever trains must know."""
+        return Assignment(self.task, self.silos, self.seed, self.skew, self.charter.trainer)
+
+    def check_initial(self, initial: Weights) -> None:
+        """Checks that the charter's model is what its trainer learns on this task.
+
+        Raises:
+            InputError: it is another.
+        """
+        needed = Layout.of(initial)
+        if self.charter.layout().header != needed.header:
+            tensors = ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in needed.tensors)
+            raise InputError(f"charter, model: expected what {self.charter.trainer['name']} learns on {self.task}: {tensors}")
 
 
 def prepare(
@@ -66,23 +87,21 @@ def prepare(
     Raises:
         InputError: something cannot be, or the parts do not go together.
     """
-    loaded = tasks.load(task)
+    _one_of("task", task, tuple(METRICS))
     _one_of("ledger", ledger, chain.KINDS)
+    _within("silos", silos, 1, 0xFFFF)
     _within("seed", seed, 0, _MAX_SEED)
     _within("threads", threads, 1, 1024)
     if rounds is not None:
         _within("rounds", rounds, 1, 10**9)
+    if skew is not None and not 0 < skew < 1e6:
+        raise InputError(f"skew: expected a positive number, found {skew}")
     if rule is not None:
         _one_of("rule", rule, tuple(RULES))
     if hostile_kind is not None:
         _one_of("hostile", hostile_kind, tuple(hostile.KINDS))
-    data = tasks.split(loaded, silos, seed, skew)
-    agreed = _charter(loaded, charter, silos, rounds, seed, rule)
-    initial = initial_weights(agreed.trainer, loaded.features.shape[1], loaded.classes)
-    if agreed.layout().header != Layout.of(initial).header:
-        tensors = ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in Layout.of(initial).tensors)
-        raise InputError(f"charter, model: expected what {agreed.trainer['name']} learns on {task}: {tensors}")
-    return Setup(loaded, data, agreed, initial, seed, ledger, hostile_kind, threads)
+    agreed = _charter(task, charter, silos, rounds, seed, rule)
+    return Setup(task, silos, seed, skew, agreed, ledger, hostile_kind, threads)
 
 
 class Workdir:
@@ -140,10 +159,11 @@ def _next_free(pattern: Path) -> Path:
 
 
 def _charter(
-    task: Task, file: Path | None, silos: int, rounds: int | None, seed: int, rule: str | None
+    task: str, file: Path | None, silos: int, rounds: int | None, seed: int, rule: str | None
 ) -> Charter:
     if file is None:
-        own = task.charter()
+        with resources.as_file(resources.files(__package__) / "charters" / f"{task}.toml") as path:
+            own = parse_toml(Path(path))
         sections = own.model_dump()
         sections["rounds"]["quorum"] = -(-silos // 2)
         sections["trainer"]["seed"] = seed

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -41,7 +40,6 @@ _GAS_PER_MEMBER = 60_000
 _GAS_DEPLOY = 4_000_000
 _TIP = 1
 _RECEIPT_SECONDS = 60.0
-_FEE_SECONDS = 1.0
 _REVERT_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
 
 
@@ -69,7 +67,6 @@ class EthereumLedger:
         self._accounts = {address(account.address): account for account in accounts}
         self._simulates = simulate
         self._nonces: dict[Address, int] = {}
-        self._base_fee = 0, float("-inf")
         self._lock = threading.Lock()
         code = bytes(web3.eth.get_code(self._to))
         if code != federation().runtime:
@@ -104,7 +101,7 @@ class EthereumLedger:
         _simulate(web3, abi, {"from": deployer.address, "data": data, "gas": _GAS_DEPLOY})
         nonce = web3.eth.get_transaction_count(deployer.address)
         transaction: TxParams = {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce, "chainId": web3.eth.chain_id}
-        mined = _send(web3, deployer, transaction, _base_fee(web3))
+        mined = _send(web3, deployer, transaction)
         deployed = mined["contractAddress"]
         if mined["status"] != 1 or deployed is None:
             raise LedgerError(f"deployment: failed in block {mined['blockNumber']}")
@@ -142,7 +139,7 @@ class EthereumLedger:
             if sender not in self._nonces:
                 self._nonces[sender] = self._web3.eth.get_transaction_count(account.address)
             fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
-            mined = _send(self._web3, account, {**asked, **fixed}, self._fee())
+            mined = _send(self._web3, account, {**asked, **fixed})
             self._nonces[sender] += 1
         if mined["status"] != 1:
             _simulate(self._web3, self._abi, asked)
@@ -153,14 +150,6 @@ class EthereumLedger:
     def _receipt(self, mined: TxReceipt) -> Receipt:
         events = tuple(event for _, event in self._events(mined["logs"]))
         return Receipt(int(mined["blockNumber"]), Hash(bytes(mined["transactionHash"])), int(mined["gasUsed"]), events)
-
-    def _fee(self) -> int:
-        """The base fee, asked for at most once a second."""
-        value, asked = self._base_fee
-        if time.monotonic() - asked > _FEE_SECONDS:
-            value = _base_fee(self._web3)
-            self._base_fee = value, time.monotonic()
-        return value
 
     def _time(self, block: int) -> int:
         return int(self._web3.eth.get_block(block)["timestamp"])
@@ -191,16 +180,13 @@ def _simulate(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifie
         raise rejection or LedgerError(f"the transaction would fail: {str(error)[:200]}") from None
 
 
-def _base_fee(web3: Web3) -> int:
-    return int(web3.eth.get_block("latest")["baseFeePerGas"])
-
-
-def _send(web3: Web3, account: LocalAccount, transaction: TxParams, base_fee: int) -> TxReceipt:
+def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt:
     """Signs and sends a transaction, and waits for its receipt."""
-    # Twice the base fee covers six full blocks in a row.
-    fees = {"maxPriorityFeePerGas": _TIP, "maxFeePerGas": 2 * base_fee + _TIP}
-    filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
     try:
+        # Twice the base fee covers six full blocks in a row.
+        most = 2 * web3.eth.get_block("latest")["baseFeePerGas"] + _TIP
+        fees = {"maxPriorityFeePerGas": _TIP, "maxFeePerGas": most}
+        filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
         sent = web3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction)
         return web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_SECONDS, poll_latency=0.05)
     except (Web3Exception, ValidationError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fedpact.errors import BlockMismatch
+from fedpact.errors import BlockMismatch, BlockMissing
 from fedpact.store.cid import Cid
 
 MAX_BLOCK = 2 << 20
@@ -36,7 +36,11 @@ class Blocks(Protocol):
         ...
 
     def has(self, cid: Cid) -> bool:
-        """Whether something is kept under an address."""
+        """Whether something is kept under an address.
+
+        Raises:
+            StoreError: the store cannot answer.
+        """
         ...
 
 
@@ -64,6 +68,6 @@ def keep(blocks: Blocks, cid: Cid, data: bytes) -> None:
         try:
             fetch(blocks, cid)
             return
-        except BlockMismatch:
-            pass  # What is there is damaged: put the right bytes in its place.
+        except (BlockMissing, BlockMismatch):
+            pass  # What is there is damaged, or has just gone: put the right bytes in its place.
     blocks.put(cid, data)

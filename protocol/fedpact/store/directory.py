@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -47,38 +48,48 @@ class DirectoryBlocks:
 
     def put(self, cid: Cid, data: bytes) -> None:
         path = self._path(cid)
-        with self._lock:
-            self._written += 1
-            partial = self._partial / f"{os.getpid()}-{id(self):x}-{self._written}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._partial.mkdir(parents=True, exist_ok=True)
             try:
-                with partial.open("xb") as file:
-                    file.write(data)
-                    if self._sync:
-                        file.flush()
-                        os.fsync(file.fileno())
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-            if self._sync:
-                _sync_directory(path.parent)
+                self._write(path, data)
+            except FileNotFoundError:  # Another store that closed has just cleaned up under this one: once more.
+                self._write(path, data)
         except OSError as error:
             raise StoreError(f"block {cid}: cannot write to {self.directory}: {error.strerror}") from error
 
     def has(self, cid: Cid) -> bool:
-        return self._path(cid).is_file()
+        try:
+            return stat.S_ISREG(self._path(cid).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(f"block {cid}: cannot look into {self.directory}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Removes what this process, or one that no longer runs, left half written."""
-        with contextlib.suppress(FileNotFoundError):
+        """Removes what this process, or one that no longer runs, left half written, as far as it can."""
+        with contextlib.suppress(OSError):  # There is nothing, or another process is still writing there.
             for file in self._partial.iterdir():
                 owner = file.name.partition("-")[0]
                 if owner == str(os.getpid()) or not _runs(owner):
                     file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # Another process is still writing there.
-                self._partial.rmdir()
+            self._partial.rmdir()
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with self._lock:
+            self._written += 1
+            partial = self._partial / f"{os.getpid()}-{id(self):x}-{self._written}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                if self._sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        if self._sync:
+            _sync_directory(path.parent)
 
     @property
     def _partial(self) -> Path:
@@ -100,10 +111,12 @@ def _sync_directory(path: Path) -> None:
 
 def _runs(process: str) -> bool:
     """Whether a process with this number runs; a name that is no number is nobody's."""
-    if not process.isdigit():
+    if not process.isdecimal():
         return False
     try:
         os.kill(int(process), 0)
+    except OverflowError:
+        return False
     except OSError as error:
         return error.errno == errno.EPERM
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedpact.errors import BlockMissing
+from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
 
 
@@ -14,7 +15,7 @@ class MemoryBlocks:
 
     def get(self, cid: Cid) -> bytes:
         try:
-            return self._blocks[cid]
+            return self._blocks[cid][: MAX_BLOCK + 1]
         except KeyError:
             raise BlockMissing(str(cid), "memory") from None
 

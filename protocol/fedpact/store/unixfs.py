@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fedpact.errors import InvalidDag
+from fedpact.errors import InvalidCid, InvalidDag
 from fedpact.store.blocks import Blocks, fetch, keep
 from fedpact.store.cid import Cid, Codec
 
@@ -224,7 +224,10 @@ def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
             raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
         if len(links) == LINKS:
             raise InvalidDag(f"{cid}: more than {LINKS} links")
-        links.append(Cid.from_bytes(node[start + 2 : start + 38]))
+        try:
+            links.append(Cid.from_bytes(node[start + 2 : start + 38]))
+        except InvalidCid as error:
+            raise InvalidDag(f"{cid}: link {len(links)}: {error}") from None
         position = start + length
     if not links:
         raise InvalidDag(f"{cid}: a node without links")

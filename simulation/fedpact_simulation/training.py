@@ -1,0 +1,233 @@
+"""Where the silos of a simulation train: in this process, or in others beside it.
+
+An EVM and gradient descent in one Python process would wait for one another; apart, each has a core. A training process is told
+what everyone knows (task, number of silos, seed, skew, trainer), deals out the same data, and answers requests over a pipe with
+JSON and safetensors. It ends when the pipe does, so none outlives the simulation, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from fedpact import errors
+from fedpact.artifacts.weights import Layout, Tensor, Weights
+from fedpact.errors import FedpactError, TrainingFailed
+from fedpact_client.trainer import Config, Fit
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from fedpact_client.scikit_learn import ScikitLearnTrainer
+
+_PATIENCE = 5.0  # Seconds that a process has to end by itself.
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that is needed to deal out the data and to train.
+
+    Attributes:
+        trainer: the charter's section of this name.
+    """
+
+    task: str
+    silos: int
+    seed: int
+    skew: float | None
+    trainer: Mapping[str, str | int]
+
+
+class Training(Protocol):
+    """Where silos train."""
+
+    def initial(self) -> dict[str, NDArray[Any]]:
+        """The weights that the first round starts from.
+
+        Raises:
+            InputError: the assignment cannot be carried out.
+        """
+        ...
+
+    def fit(self, silo: int, weights: Weights, config: Config) -> Fit:
+        """Lets silo `silo` (from 0) train, as `Trainer.fit`."""
+        ...
+
+    def score(self, weights: Weights) -> float:
+        """The score of weights on the held-out samples of all silos."""
+        ...
+
+    def close(self) -> None:
+        """Ends what was started."""
+        ...
+
+
+class TrainingHere:
+    """Trains in this process."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._silos: list[ScikitLearnTrainer] = []
+
+    def initial(self) -> dict[str, NDArray[Any]]:
+        # Only now: scikit-learn takes a second to import.
+        from fedpact_client.scikit_learn import ScikitLearnTrainer, initial_weights
+        from fedpact_simulation import tasks
+
+        asked = self._assignment
+        task = tasks.load(asked.task)
+        data = tasks.split(task, asked.silos, asked.seed, asked.skew)
+        self._silos = [ScikitLearnTrainer(own, asked.trainer, task.classes) for own in data]
+        self._judge = ScikitLearnTrainer(tasks.held_out(data), asked.trainer, task.classes)
+        return initial_weights(asked.trainer, task.features.shape[1], task.classes)
+
+    def fit(self, silo: int, weights: Weights, config: Config) -> Fit:
+        return self._silos[silo].fit(weights, config)
+
+    def score(self, weights: Weights) -> float:
+        return self._judge.evaluate(weights)
+
+    def close(self) -> None:
+        pass
+
+
+class TrainingElsewhere:
+    """Trains in other processes, each for its share of the silos.
+
+    Args:
+        processes: how many; they start at once, and work while this process does other things.
+    """
+
+    def __init__(self, assignment: Assignment, processes: int) -> None:
+        self._workers = [_Worker(assignment) for _ in range(processes)]
+
+    def initial(self) -> dict[str, NDArray[Any]]:
+        _, weights = self._workers[0].ask({"do": "initial"}, {})
+        return weights
+
+    def fit(self, silo: int, weights: Weights, config: Config) -> Fit:
+        worker = self._workers[silo % len(self._workers)]
+        said, trained = worker.ask({"do": "fit", "silo": silo, "config": dict(config)}, weights)
+        return Fit(trained, said["samples"], said["score"])
+
+    def score(self, weights: Weights) -> float:
+        said, _ = self._workers[0].ask({"do": "score"}, weights)
+        return float(said["score"])
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+
+class SiloTrainer:
+    """One silo's trainer, wherever it trains."""
+
+    def __init__(self, training: Training, silo: int) -> None:
+        self._training = training
+        self._silo = silo
+
+    def fit(self, weights: Weights, config: Config) -> Fit:
+        return self._training.fit(self._silo, weights, config)
+
+
+def start(assignment: Assignment, threads: int) -> Training:
+    """Training for as many threads as the user allows: this process is one of them."""
+    return TrainingHere(assignment) if threads == 1 else TrainingElsewhere(assignment, threads - 1)
+
+
+class _Worker:
+    """A training process, as its parent sees it."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        # A fresh interpreter: a fork would inherit threads' locks and the parent's end of the pipe.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=serve, args=(theirs,), daemon=True)
+        self._lock = threading.Lock()
+        self._process.start()
+        theirs.close()
+        self._pipe.send_bytes(json.dumps(asdict(assignment)).encode())
+
+    def ask(self, request: dict[str, Any], weights: Weights) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Sends a request and waits for its answer.
+
+        Raises:
+            FedpactError: whatever went wrong there.
+        """
+        with self._lock:
+            try:
+                _send(self._pipe, request, weights)
+                said, answer = _receive(self._pipe)
+            except (EOFError, OSError):
+                raise TrainingFailed(f"training process {self._process.pid}: ended (exit code {self._process.exitcode})") from None
+        if "error" in said:
+            raise getattr(errors, said["kind"], TrainingFailed)(said["error"])
+        return said, answer
+
+    def close(self) -> None:
+        """Ends the process: by the end of its pipe, or by force."""
+        self._pipe.close()
+        self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def serve(pipe: Connection) -> None:
+    """The life of a training process."""
+    # The terminal sends its interrupt to all; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from threadpoolctl import threadpool_limits
+
+    with contextlib.suppress(EOFError, OSError):  # The parent has gone.
+        training = TrainingHere(Assignment(**json.loads(pipe.recv_bytes())))
+        try:
+            initial, failed = training.initial(), None
+        except FedpactError as error:
+            initial, failed = {}, error
+        with threadpool_limits(1):
+            while True:
+                request, weights = _receive(pipe)
+                _send(pipe, *_answer(training, request, weights, initial, failed))
+
+
+def _answer(
+    training: TrainingHere,
+    request: dict[str, Any],
+    weights: Weights,
+    initial: Weights,
+    failed: FedpactError | None,
+) -> tuple[dict[str, Any], Weights]:
+    try:
+        if failed is not None:
+            raise failed
+        if request["do"] == "initial":
+            return {}, initial
+        if request["do"] == "score":
+            return {"score": training.score(weights)}, {}
+        fit = training.fit(request["silo"], weights, request["config"])
+        return {"samples": fit.samples, "score": fit.score}, fit.weights
+    except Exception as error:
+        return {"error": str(error), "kind": type(error).__name__}, {}
+
+
+def _send(pipe: Connection, said: dict[str, Any], weights: Weights) -> None:
+    tensors = [(each.name, each.dtype, each.shape) for each in Layout.of(weights).tensors] if weights else []
+    pipe.send_bytes(json.dumps({**said, "tensors": tensors}).encode())
+    pipe.send_bytes(Layout.of(weights).encode(weights) if weights else b"")
+
+
+def _receive(pipe: Connection) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    said = json.loads(pipe.recv_bytes())
+    data = pipe.recv_bytes()
+    tensors = [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in said.pop("tensors")]
+    return said, dict(Layout(tensors).decode(data)) if tensors else {}
