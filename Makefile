@@ -10,7 +10,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/test  ## Everything that needs no node.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-nodes: $(VENV)/test $(VENV)/nodes  ## What needs a real chain node or a compiler; installs both from npm.
 	$(BIN)/python -m pytest -m nodes

@@ -482,9 +482,11 @@ contract Federation is IFederation {
         if (!current.open) revert RoundNotOpen(number);
     }
 
+    /// @dev `submitted` may be 0 where the expected phase does not depend on it, which spares a slot its reading.
     function _checkPhase(Round memory current, uint256 submitted, Phase expected) private view {
-        Phase actual = _phase(current, submitted);
-        if (actual != expected) revert WrongPhase(actual, expected);
+        if (_phase(current, submitted) != expected) {
+            revert WrongPhase(_phase(current, _transcript.submitted), expected);
+        }
     }
 
     function _checkTakesPart(Member storage member, Round memory current) private view {

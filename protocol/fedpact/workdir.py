@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedpact.artifacts import canonical
 from fedpact.audit import Audit, Finding, audit
-from fedpact.errors import InputError, RecordDamaged, RecordInconsistent
+from fedpact.errors import InputError, InvalidDocument, RecordDamaged, RecordInconsistent
 from fedpact.ledger import record
 from fedpact.ledger.facts import Hash
 from fedpact.ledger.record import DRY_RUN, Record
@@ -98,9 +98,9 @@ def _check_result(directory: Path, found: Audit) -> None:
     if not path.exists() or not found.rounds:
         return
     try:
-        said = json.loads(path.read_bytes())
+        said = canonical.parse(path.read_bytes(), RESULT)
         model, head = str(said["model"]), str(said["head"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, InvalidDocument, TypeError, KeyError):
         found.findings.append(Finding(0, RESULT, "a report of the run", "something that cannot be read"))
         return
     for name, claimed, derived in (

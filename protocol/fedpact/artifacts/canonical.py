@@ -6,9 +6,18 @@ Sorted keys, no spaces, UTF-8; objects, lists, strings and integers only. A deci
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from fedpact.errors import InvalidDocument
+
+MAX_DEPTH = 32
+"""How deep lists and objects may lie in one another."""
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+_Trail = tuple["_Trail | None", str]
+"""Where a value is, from the inside out. A path is put together for an error only: a hostile document has long ones."""
 
 
 def encode(value: object) -> bytes:
@@ -17,12 +26,7 @@ def encode(value: object) -> bytes:
     Raises:
         InvalidDocument: it holds something other than objects with text keys, lists, text and integers.
     """
-    _check(value, "document")
-    try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode()
-    except UnicodeEncodeError:
-        raise InvalidDocument("document: text that is not Unicode") from None
+    return _encode(value, "document")
 
 
 def decode(data: bytes, name: str) -> Any:
@@ -34,16 +38,53 @@ def decode(data: bytes, name: str) -> Any:
     Raises:
         InvalidDocument: they are not the canonical bytes of a value.
     """
+    value = parse(data, name)
+    if _encode(value, name) != data:
+        raise InvalidDocument(f"{name}: not canonical JSON (sorted keys, no spaces, each key once)")
+    return value
+
+
+def shown(text: str) -> str:
+    """Text from a document as an error's one line may carry it: cut, and quoted where not all of it is printable."""
+    cut = text[:200]
+    return cut if cut.isprintable() else repr(cut)
+
+
+def _encode(value: object, name: str) -> bytes:
     try:
-        value = json.loads(data.decode())
-        if encode(value) == data:
-            return value
-    except (ValueError, RecursionError):
+        _check(value, (None, name))
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidDocument(f"{name}: text that is not Unicode") from None
+    except ValueError:
+        raise InvalidDocument(f"{name}: a number of too many digits") from None
+    except RecursionError:
+        raise InvalidDocument(f"{name}: nested too deeply") from None
+
+
+def parse(data: bytes, name: str) -> Any:
+    """The value of any JSON, canonical or not.
+
+    Its depth is counted first: Python's parser recurses, and what keeps it from overflowing the stack is a limit that libraries
+    raise (web3 does, to 100,000), so that a file of brackets would end the process.
+
+    Raises:
+        InvalidDocument: it is no JSON, or nested deeper than any document of ours.
+    """
+    depth = 0
+    for token in _NESTING.finditer(data):
+        first = token.group()[0]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MAX_DEPTH:
+            raise InvalidDocument(f"{name}: nested deeper than {MAX_DEPTH}")
+    try:
+        return json.loads(data.decode())
+    except ValueError:
         raise InvalidDocument(f"{name}: not JSON") from None
-    raise InvalidDocument(f"{name}: not canonical JSON (sorted keys, no spaces, each key once)")
 
 
-def _check(value: object, name: str) -> None:
+def _check(value: object, trail: _Trail) -> None:
     match value:
         case str():
             return
@@ -51,11 +92,21 @@ def _check(value: object, name: str) -> None:
             return
         case list():
             for index, each in enumerate(value):
-                _check(each, f"{name}[{index}]")
+                _check(each, (trail, f"[{index}]"))
         case dict():
             for key, each in value.items():
                 if not isinstance(key, str):
-                    raise InvalidDocument(f"{name}: a key that is no text: {key!r}")
-                _check(each, f"{name}.{key}")
+                    raise InvalidDocument(f"{_path(trail)}: a key that is no text: {key!r}")
+                _check(each, (trail, key))
         case _:
-            raise InvalidDocument(f"{name}: expected an object, list, text or integer, found {type(value).__name__}")
+            found = type(value).__name__
+            raise InvalidDocument(f"{_path(trail)}: expected an object, list, text or integer, found {found}")
+
+
+def _path(trail: _Trail | None) -> str:
+    steps: list[str] = []
+    while trail is not None:
+        trail, step = trail
+        steps.append(step if trail is None else step[:80])
+    document, *inner = reversed(steps)
+    return document + shown("".join(f".{step}" for step in inner)).replace(".[", "[")
