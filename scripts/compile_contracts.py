@@ -3,8 +3,8 @@
     python scripts/compile_contracts.py            write protocol/fedpact/ledger/Federation.json
     python scripts/compile_contracts.py --check    compare with it, byte for byte, and exit 1 where it differs
 
-The compiler is `--solc` or the variable FEDPACT_SOLC where given (any binary that py-solc-x can drive, `scripts/solcjs` among
-them), and otherwise the version below, which py-solc-x installs from the Solidity project's site.
+The compiler is `--solc` or the variable FEDPACT_SOLC where given (any binary that py-solc-x can drive, `scripts/solcjs`
+among them), and otherwise the version below, which py-solc-x installs from the Solidity project's site.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("contracts/Federation.sol", "contracts/IFederation.sol")
 ARTIFACT = ROOT / "protocol/fedpact/ledger/Federation.json"
 
-# With neither metadata hash nor CBOR the code depends on nothing but what the sources mean. py-evm knows no opcodes newer than
-# prague's. viaIR makes the code about a fifth smaller.
+# With neither metadata hash nor CBOR the code depends on nothing but what the sources mean. py-evm knows no opcodes
+# newer than prague's. viaIR makes the code about a fifth smaller.
 SETTINGS: dict[str, Any] = {
     "optimizer": {"enabled": True, "runs": 200},
     "viaIR": True,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_tester import EthereumTester, PyEVMBackend
-from web3 import EthereumTesterProvider, Web3
-
 from fedpact.ledger.actions import Action
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.ethereum import EthereumLedger, account_from_key
@@ -18,6 +16,7 @@ from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.port import Follower, Receipt
 from fedpact.ledger.rejections import Rejection
 from fedpact.store.cid import Cid, Codec
+from web3 import EthereumTesterProvider, Web3
 
 START = 4_102_444_800
 KEYS = [account_from_key(bytes(31) + bytes([number])) for number in range(1, 9)]
@@ -119,7 +118,9 @@ class Twins:
 
     def _compare_round(self, current: Any) -> None:
         call = self.contract.functions
-        number, register_by, commit_by, submit_by, publish_by, quorum, expected, committed, is_open = call.round().call()
+        number, register_by, commit_by, submit_by, publish_by, quorum, expected, committed, is_open = (
+            call.round().call()
+        )
         if current is None:
             assert number == 0
             return

@@ -20,7 +20,6 @@ from chains import (
     Twins,
     eth_tester_side,
 )
-
 from fedpact.errors import LedgerError
 from fedpact.ledger import hashes, rejections
 from fedpact.ledger.abi import Abi

@@ -1,4 +1,4 @@
-"""The contract's rules in Python, where the contract itself would be slow or cannot be brought: limits, replay, the record file."""
+"""The contract's rules in Python, where the contract would be slow: limits, replay, the record file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from chains import CHARTER, COORDINATOR, GENESIS, LIMITS, MEMBERS, OWNER, START
-
 from fedpact.errors import RecordDamaged, RecordInconsistent
 from fedpact.ledger import pact, record, rejections
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Remove, Submit
@@ -146,7 +145,7 @@ def test_a_line_that_is_missing_or_repeated_is_noticed(ledger: MemoryLedger, tmp
     """Also the first and the last."""
     path = tmp_path / "ledger.jsonl"
     lines = _lines(ledger, path)
-    for changed in (lines[:line] + lines[line:][1:], lines[:line] + [lines[line]] + lines[line:]):
+    for changed in (lines[:line] + lines[line:][1:], [*lines[:line], lines[line], *lines[line:]]):
         path.write_text("\n".join(changed) + "\n", "utf-8")
         with pytest.raises((RecordDamaged, RecordInconsistent)):
             record.read(path)
@@ -179,7 +178,9 @@ def test_a_damaged_line_is_named(ledger: MemoryLedger, tmp_path: Path, field: st
         record.read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}\n", b"[1]\n", b"[" * 100_000, b'{"format":"fedpact-ledger/1"}\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"{}\n", b"[1]\n", b"[" * 100_000, b'{"format":"fedpact-ledger/1"}\n']
+)
 def test_a_file_that_is_no_record_is_an_error(tmp_path: Path, content: bytes) -> None:
     """Whatever it holds, reading it ends in one error."""
     path = tmp_path / "ledger.jsonl"

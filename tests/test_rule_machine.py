@@ -1,8 +1,9 @@
 """A rule machine that drives the contract and the in-memory ledger together through random histories.
 
-The rules are the actions, by anyone, sensible and not; after every step both must have logged the same or refused for the same
-reason, and at the end of a history every view of the contract must be what its events fold to. A meta-test shows that the same
-rules, on the ledger in memory alone and for longer, reach every phase and every refusal but those named in it.
+The rules are the actions, by anyone, sensible and not; after every step both must have logged the same or refused for
+the same reason, and at the end of a history every view of the contract must be what its events fold to. A meta-test
+shows that the same rules, on the ledger in memory alone and for longer, reach every phase and every refusal but those
+named in it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,8 @@ from chains import (
     Twins,
     eth_tester_side,
 )
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-
-from fedpact.ledger import hashes, pact, rejections
 from fedpact.ledger import facts as ledger_facts
+from fedpact.ledger import hashes, pact, rejections
 from fedpact.ledger.actions import (
     AcceptOwnership,
     Action,
@@ -55,6 +52,9 @@ from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.rejections import Rejection
 from fedpact.ledger.view import View
 from fedpact.store.cid import Cid
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 accounts = st.sampled_from(ACCOUNTS[:7])
 members = st.sampled_from([*MEMBERS, MEMBERS[0], ACCOUNTS[6]])
@@ -124,9 +124,7 @@ class Machine(RuleBasedStateMachine):
         kinds=st.tuples(st.booleans(), st.booleans()),
         quorum=st.sampled_from([1, 1, 2, 3, 0, 60_000]),
     )
-    def open(
-        self, sender: Address, wrong: int, steps: tuple[int, ...], kinds: tuple[bool, bool], quorum: int
-    ) -> None:
+    def open(self, sender: Address, wrong: int, steps: tuple[int, ...], kinds: tuple[bool, bool], quorum: int) -> None:
         self.do(sender, OpenRound(self.number(wrong + 1), self.terms(steps, kinds, quorum)))
 
     def terms(self, steps: tuple[int, ...], kinds: tuple[bool, bool], quorum: int) -> Terms:
@@ -338,7 +336,11 @@ def test_the_machine_reaches_every_phase_and_every_refusal() -> None:
     run_state_machine_as_test(
         InMemory,
         settings=settings(
-            max_examples=120, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            max_examples=120,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         ),
     )
     assert InMemory.phases == set(ledger_facts.Phase)

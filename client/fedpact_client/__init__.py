@@ -1,4 +1,7 @@
-"""A silo: trains on its own data and submits updates. `owe` says what, `silo` does it, trainers are behind the port `trainer`."""
+"""A silo: trains on its own data and submits updates.
+
+`owe` says what, `silo` does it, trainers are behind the port `trainer`.
+"""
 
 from fedpact_client.owe import Debt, Nothing, Refuse, Released, Train, owe
 from fedpact_client.silo import Prepared, Silo

@@ -1,10 +1,13 @@
-"""Trainers on scikit-learn: softmax regression, linear regression, and a small multilayer perceptron, by gradient descent.
+"""Trainers on scikit-learn: softmax regression, linear regression, and a small multilayer perceptron, by gradient
+descent.
 
-All three are scikit-learn's perceptron: without a hidden layer it *is* multinomial logistic regression (softmax and cross-entropy)
-or linear regression (identity and squared error). Weights are called `coef0`, `intercept0`, `coef1`, … as in the estimator.
+All three are scikit-learn's perceptron: without a hidden layer it *is* multinomial logistic regression (softmax and
+cross-entropy) or linear regression (identity and squared error). Weights are called `coef0`, `intercept0`, `coef1`, …
+as in the estimator.
 
-A fit starts from the weights that it is given, takes plain stochastic gradient steps without momentum, and shuffles from
-the charter's seed, the round and the epoch: nothing is carried from one round to the next, so a round can be repeated.
+A fit starts from the weights that it is given, takes plain stochastic gradient steps without momentum, and shuffles
+from the charter's seed, the round and the epoch: nothing is carried from one round to the next, so a round can be
+repeated.
 
 The charter's section `trainer`:
 
@@ -22,12 +25,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from fedpact.artifacts.weights import Weights
+from fedpact.errors import CharterError
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from fedpact.artifacts.weights import Weights
-from fedpact.errors import CharterError
 from fedpact_client.trainer import Config, Fit
 
 TRAINERS = ("softmax_regression", "linear_regression", "perceptron")
@@ -83,23 +86,24 @@ class ScikitLearnTrainer:
         return float(estimator.score(self._data.held_out_features, self._data.held_out_targets))
 
     def _start(self, weights: Weights) -> Any:
-        """The estimator at the given weights. Without momentum and with a constant rate nothing else is carried over."""
+        """The estimator at the given weights; without momentum nothing else is carried over."""
         for name, array in _arrays(self._estimator).items():
             array[...] = weights[name]
         return self._estimator
 
 
 def initial_weights(config: Config, features: int, classes: int) -> dict[str, NDArray[np.floating[Any]]]:
-    """Float32 weights to start a federation from: zeros without a hidden layer, else scikit-learn's own from the charter's seed."""
+    """Float32 weights to start from: zeros without a hidden layer, else scikit-learn's own from the charter's seed."""
     estimator = _initialised(_estimator(config, classes), features, classes)
     hidden = len(estimator.coefs_) > 1
     return {
-        name: (array if hidden else np.zeros_like(array)).astype(np.float32) for name, array in _arrays(estimator).items()
+        name: (array if hidden else np.zeros_like(array)).astype(np.float32)
+        for name, array in _arrays(estimator).items()
     }
 
 
 def _initialised(estimator: Any, features: int, classes: int) -> Any:
-    """An estimator with arrays to put weights into: scikit-learn makes them at its first step, so one is taken on zeros."""
+    """An estimator with arrays to put weights into: scikit-learn makes them at its first step, here on zeros."""
     if classes:
         estimator.partial_fit(np.zeros((classes, features)), np.arange(classes), classes=np.arange(classes))
     else:

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.errors import FedpactError, TrainingFailed
@@ -18,6 +17,7 @@ from fedpact.ledger.view import View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, open_file, read_small
+
 from fedpact_client.owe import Debt, Train, owe
 from fedpact_client.trainer import Fit, Trainer
 

@@ -31,7 +31,8 @@ class Trainer(Protocol):
     """Trains on data that never leave the silo."""
 
     def fit(self, weights: Weights, config: Config) -> Fit:
-        """Trains from given weights. The same weights and config give the same result: a round may be repeated after a crash.
+        """Trains from given weights. The same weights and config give the same result: a round may be repeated after a
+        crash.
 
         Raises:
             Exception: whatever goes wrong; the silo reports it and submits nothing.

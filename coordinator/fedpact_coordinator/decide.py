@@ -3,8 +3,8 @@
     no round open ──open──▶ registration ─▶ commitment ─▶ submission ─▶ publication ──publish──▶ no round, or the next
                                      └────── below the quorum: cancel ──────┘
 
-Read it from the top: the first case that applies is the answer. Every answer is checked against the ledger first, so asking again
-after a crash, or with two coordinators at once, does no harm.
+Read it from the top: the first case that applies is the answer. Every answer is checked against the ledger first, so
+asking again after a crash, or with two coordinators at once, does no harm.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def decide(view: View, now: int, charter: Charter, coordinator: Address, *, unus
         }
         return Wait(f"round {current.number} is in its phase {phase.name.lower()}", deadlines[phase])
     if phase is Phase.PUBLICATION and current.opener != coordinator:
-        return Wait(f"until publishBy round {current.number} is for {current.opener} to publish", current.terms.publish_by)
+        return Wait(
+            f"until publishBy round {current.number} is for {current.opener} to publish", current.terms.publish_by
+        )
     if unusable:
         if current.opener == coordinator or view.owner == coordinator:
             return CancelRound(current.number)

@@ -14,6 +14,7 @@ from fedpact.ledger.view import Round
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, read_small
+
 from fedpact_coordinator.decide import Aggregate, Decision, decide
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ class Coordinator:
         threads: leaves that are aggregated at once.
     """
 
-    def __init__(self, ledger: Ledger, account: Address, blocks: Blocks, follower: Follower, *, threads: int = 1) -> None:
+    def __init__(
+        self, ledger: Ledger, account: Address, blocks: Blocks, follower: Follower, *, threads: int = 1
+    ) -> None:
         self._ledger = ledger
         self._account = account
         self._blocks = blocks

@@ -1,9 +1,9 @@
 """Audit: every published model derived again from the ledger and the store, and compared.
 
-Three questions, in this order. Could the contract have written this record (`fedpact.ledger.pact.replay`)? Do charters, base
-and published artifacts say what the ledger says? Do the updates, by the charter's rule, become the very model and manifest that
-were published? What differs is a `Finding` that names the round, the block, the ledger's value and the derived one; what could not
-be fetched makes a round *unchecked*, never reproduced.
+Three questions, in this order. Could the contract have written this record (`fedpact.ledger.pact.replay`)? Do charters,
+base and published artifacts say what the ledger says? Do the updates, by the charter's rule, become the very model and
+manifest that were published? What differs is a `Finding` that names the round, the block, the ledger's value and the
+derived one; what could not be fetched makes a round *unchecked*, never reproduced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fedpact.artifacts.manifest import Line, Manifest
 from fedpact.derivation import derive
 from fedpact.errors import BlockMissing, ContentError, FedpactError, RecordInconsistent, StoreError
 from fedpact.ledger.events import CharterAmended, Entry, Founded, Rewound
-from fedpact.ledger.facts import Hash, Identity
+from fedpact.ledger.facts import NO_HASH, Hash, Identity
 from fedpact.ledger.pact import replay
 from fedpact.ledger.view import Round, View
 from fedpact.store.blocks import Blocks, fetch
@@ -97,7 +97,7 @@ class Audit:
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    head: Hash = Hash(bytes(32))
+    head: Hash = NO_HASH
     anchored: bool = False
     attested: int = 0
     disputed: int = 0

@@ -1,7 +1,7 @@
 """How a round's submissions become a model and a manifest: the one function that coordinators and auditors share.
 
-Everything follows from the ledger, the charter and the bytes in the store, but for one thing: which updates could not be
-fetched. A coordinator finds that out; an auditor takes it from the manifest, and reports it as asserted.
+Everything follows from the ledger, the charter and the bytes in the store, but for one thing: which updates could not
+be fetched. A coordinator finds that out; an auditor takes it from the manifest, and reports it as asserted.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def derive(
         charter: the one in force when the round opened.
         blocks: where the updates are.
         into: where the model is put.
-        asserted: indexes of the members whose updates are to count as unavailable, and no others: an auditor's view. None: those
-            that cannot be read here, a coordinator's view.
+        asserted: indexes of the members whose updates are to count as unavailable, and no others: an auditor's view.
+            None: those that cannot be read here, a coordinator's view.
         threads: leaves that are worked on at once; the result does not depend on it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""When a federation ends: the charter's stopping rule, decided from the ledger alone, so that everyone decides the same."""
+"""When a federation ends: the charter's stopping rule, from the ledger alone, so that everyone decides the same."""
 
 from __future__ import annotations
 

@@ -14,12 +14,13 @@
     ├── LedgerError                   1  a ledger that cannot do what was asked
     │   ├── RecordDamaged                a record that cannot be read
     │   ├── RecordInconsistent           entries that the contract cannot have written
-    │   └── ContractRejected             the contract refused; one class per Solidity error (`fedpact.ledger.rejections`)
-    ├── TrainingFailed                1  a trainer that gave no usable update
-    └── Interrupted                 130  the user or the system asked to stop
+    │   └── ContractRejected             the contract refused; one class per Solidity error
+    (`fedpact.ledger.rejections`) └── TrainingFailed                1  a trainer that gave no usable update
 
-The number is the exit code of a command that ends with the error. `str(error)` is one line that names the thing, what was
-expected and what was found.
+    Interrupted                     130  the user or the system asked to stop; like KeyboardInterrupt it is no Exception
+
+The number is the exit code of a command that ends with the error. `str(error)` is one line that names the thing, what
+was expected and what was found.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class TrainingFailed(FedpactError):
     """A trainer that gave no usable update."""
 
 
-class Interrupted(FedpactError):
-    """The user or the system asked the process to stop.
+class Interrupted(BaseException):
+    """The user or the system asked the process to stop. Nobody who handles failures handles this by mistake.
 
     Attributes:
         exit_code: 128 plus the number of the signal, as a shell reports it.

@@ -1,9 +1,9 @@
 """A federation in a directory: what a simulation leaves, and all that an audit of it needs.
 
-    DIR/store/              every artifact, by address
-    DIR/ledger.jsonl        every entry, with block and transaction
-    DIR/model.safetensors   the last published model
-    DIR/result.json         what the run reported of itself
+DIR/store/              every artifact, by address
+DIR/ledger.jsonl        every entry, with block and transaction
+DIR/model.safetensors   the last published model
+DIR/result.json         what the run reported of itself
 """
 
 from __future__ import annotations

@@ -43,21 +43,19 @@ def simulate(
 ) -> None:
     """Run a whole federation on this machine: real training, a real contract, an audit.
 
+    \b
     Examples:
-
-    fedpact simulate digits --silos 10 --rounds 20
-
-    fedpact simulate diabetes --silos 2 --skew 0.5 --json
-
-    fedpact simulate digits --hostile nan
+      fedpact simulate digits --silos 10 --rounds 20
+      fedpact simulate diabetes --silos 2 --skew 0.5 --json
+      fedpact simulate digits --hostile nan
     """
     started = time.monotonic()
     # Only now: these bring numpy and pydantic.
-    from rich.console import Console
-
     from fedpact.cli.audit import show, verdict
     from fedpact.errors import FedpactError, Interrupted
     from fedpact.workdir import audit_directory
+    from rich.console import Console
+
     from fedpact_simulation import chain, report, training
     from fedpact_simulation.federation import Simulation
     from fedpact_simulation.setup import Workdir, prepare

@@ -1,7 +1,9 @@
-"""A whole federation in one process: found it, let coordinator and silos act until the charter ends it, keep the record.
+"""A whole federation in one process: found it, let coordinator and silos act until the charter ends it, keep the
+record.
 
-The parties are the real ones; what a simulation adds is that they take turns, that time can be moved on, and that somebody looks
-at the score. Silos train side by side and submit in the order of their indexes, so the record does not depend on threads.
+The parties are the real ones; what a simulation adds is that they take turns, that time can be moved on, and that
+somebody looks at the score. Silos train side by side and submit in the order of their indexes, so the record does not
+depend on threads.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
 
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.manifest import Line, Manifest
@@ -34,6 +34,8 @@ from fedpact.workdir import LEDGER, MODEL, STORE
 from fedpact_client.owe import Train
 from fedpact_client.silo import Prepared, Silo
 from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from threadpoolctl import threadpool_limits
+
 from fedpact_simulation import chain
 from fedpact_simulation.hostile import HostileSilo
 from fedpact_simulation.setup import Setup
@@ -46,7 +48,8 @@ class RoundReport:
 
     Attributes:
         refused: what the contract, or the client, did not let a silo submit, in words.
-        opening, submissions, publication: the gas of its transactions; none on a ledger without gas. A round that the publication
+        opening, submissions, publication: the gas of its transactions; none on a ledger without gas. A round that the
+        publication
             before it opened has no opening of its own: 0.
     """
 
@@ -131,7 +134,7 @@ class Simulation:
         self._written = self._writing = 0.0
 
     def run(self) -> None:
-        """Runs until the charter ends the federation. What is there can be audited after every round, and after an error."""
+        """Runs until the charter ends the federation. What is there can be audited at any time."""
         try:
             # One thread for every BLAS: its sums then have one order, and the silos have a core each.
             with threadpool_limits(1), ThreadPoolExecutor(self.setup.threads) as pool:
@@ -246,4 +249,3 @@ def _known(cid: Cid | None) -> Cid:
     if cid is None:
         raise StoreError("a published round without an address")
     return cid
-

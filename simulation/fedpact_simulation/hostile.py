@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from fedpact.artifacts.weights import DTYPES, Layout
 from fedpact.store.unixfs import add
 from fedpact_client.owe import Train

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from fedpact.cli.audit import short, summary
 from fedpact.errors import StoreError
 from fedpact.files import write_atomically
 from fedpact.workdir import RESULT, DirectoryAudit
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
 from fedpact_simulation.federation import RoundReport, Simulation
 from fedpact_simulation.setup import Setup
 
@@ -39,7 +39,13 @@ class Live:
 def live(setup: Setup) -> Iterator[Live]:
     """A progress display for as long as the context lasts."""
     console = Console(stderr=True)
-    columns = (TextColumn("round"), MofNCompleteColumn(), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("round"),
+        MofNCompleteColumn(),
+        BarColumn(20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Live(bar, setup)
 

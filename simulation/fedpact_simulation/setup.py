@@ -13,6 +13,7 @@ from fedpact.artifacts.weights import Layout, Weights
 from fedpact.errors import InputError
 from fedpact.rules import RULES
 from fedpact.workdir import LEDGER, describe
+
 from fedpact_simulation import chain, hostile
 from fedpact_simulation.training import Assignment
 
@@ -62,7 +63,9 @@ class Setup:
         needed = Layout.of(initial)
         if self.charter.layout().header != needed.header:
             tensors = ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in needed.tensors)
-            raise InputError(f"charter, model: expected what {self.charter.trainer['name']} learns on {self.task}: {tensors}")
+            raise InputError(
+                f"charter, model: expected what {self.charter.trainer['name']} learns on {self.task}: {tensors}"
+            )
 
 
 def prepare(
@@ -158,9 +161,7 @@ def _next_free(pattern: Path) -> Path:
             number += 1
 
 
-def _charter(
-    task: str, file: Path | None, silos: int, rounds: int | None, seed: int, rule: str | None
-) -> Charter:
+def _charter(task: str, file: Path | None, silos: int, rounds: int | None, seed: int, rule: str | None) -> Charter:
     if file is None:
         with resources.as_file(resources.files(__package__) / "charters" / f"{task}.toml") as path:
             own = parse_toml(Path(path))
@@ -171,7 +172,9 @@ def _charter(
         own = parse_toml(file)
         sections = own.model_dump()
         if own.rounds.quorum > silos:
-            raise InputError(f"charter {file}: rounds.quorum: expected at most {silos} (the silos), found {own.rounds.quorum}")
+            raise InputError(
+                f"charter {file}: rounds.quorum: expected at most {silos} (the silos), found {own.rounds.quorum}"
+            )
     if rounds is not None:
         sections["stop"]["rounds"] = rounds
     if rule is not None and rule != own.rule.name:

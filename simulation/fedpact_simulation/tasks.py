@@ -1,7 +1,7 @@
 """The built-in tasks: scikit-learn's own data sets, each with a charter, split among silos.
 
-Every silo holds out a fifth of its own samples. The score that a simulation reports is taken on all held-out samples together,
-which nobody in a real federation could do; the silos' own scores are on the ledger.
+Every silo holds out a fifth of its own samples. The score that a simulation reports is taken on all held-out samples
+together, which nobody in a real federation could do; the silos' own scores are on the ledger.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-
 from fedpact.errors import InputError
 from fedpact_client.scikit_learn import Data
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 MIN_SAMPLES = 2
 """Samples of a silo at least: one to train on, one held out."""
@@ -40,17 +39,14 @@ class Task:
 
 
 def load(name: str) -> Task:
-    """A task by its name in `setup.METRICS`. Features and numeric targets are standardised over the whole data set (pixels: divided by their maximum),
-    where a real federation would agree on constants beforehand.
+    """A task by its name in `setup.METRICS`. Features and numeric targets are standardised over the whole data set
+    (pixels: divided by their maximum), where a real federation would agree on constants beforehand.
     """
     loaders = {"digits": load_digits, "breast_cancer": load_breast_cancer, "diabetes": load_diabetes}
     features, targets = loaders[name](return_X_y=True)
-    if name == "digits":
-        features = features / 16.0
-    else:
-        features = (features - features.mean(axis=0)) / features.std(axis=0)
+    features = features / 16.0 if name == "digits" else _standardised(features)
     if name == "diabetes":
-        return Task(name, features, (targets - targets.mean()) / targets.std(), 0)
+        return Task(name, features, _standardised(targets), 0)
     return Task(name, features, targets.astype(np.int64), int(targets.max()) + 1)
 
 
@@ -58,8 +54,9 @@ def split(task: Task, silos: int, seed: int, skew: float | None) -> list[Data]:
     """Deals the samples out to silos.
 
     Args:
-        skew: none for equal shares at random; otherwise the concentration of the Dirichlet distribution by which each class is dealt
-            out (Hsu et al., "Measuring the Effects of Non-Identical Data Distribution", 2019): the smaller, the more uneven.
+        skew: none for equal shares at random; otherwise the concentration of the Dirichlet distribution by which each
+            class is dealt out (Hsu et al., "Measuring the Effects of Non-Identical Data Distribution", 2019): the
+            smaller, the more uneven.
 
     Raises:
         InputError: there are not enough samples.
@@ -67,7 +64,9 @@ def split(task: Task, silos: int, seed: int, skew: float | None) -> list[Data]:
     samples = len(task.targets)
     if silos * MIN_SAMPLES > samples:
         most = samples // MIN_SAMPLES
-        raise InputError(f"silos: expected at most {most} ({task.name} has {samples} samples, a silo needs 2), found {silos}")
+        raise InputError(
+            f"silos: expected at most {most} ({task.name} has {samples} samples, a silo needs 2), found {silos}"
+        )
     random = np.random.default_rng([seed, silos])
     order = random.permutation(samples)
     if skew is None:
@@ -85,6 +84,11 @@ def held_out(data: Sequence[Data]) -> Data:
         np.concatenate([each.held_out_features for each in data]),
         np.concatenate([each.held_out_targets for each in data]),
     )
+
+
+def _standardised(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    scaled: NDArray[np.float64] = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
+    return scaled
 
 
 def _hold_out(task: Task, share: NDArray[np.int64]) -> Data:

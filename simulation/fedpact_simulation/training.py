@@ -1,8 +1,8 @@
 """Where the silos of a simulation train: in this process, or in others beside it.
 
-An EVM and gradient descent in one Python process would wait for one another; apart, each has a core. A training process is told
-what everyone knows (task, number of silos, seed, skew, trainer), deals out the same data, and answers requests over a pipe with
-JSON and safetensors. It ends when the pipe does, so none outlives the simulation, however that ends.
+An EVM and gradient descent in one Python process would wait for one another; apart, each has a core. A training process
+is told what everyone knows (task, number of silos, seed, skew, trainer), deals out the same data, and answers requests
+over a pipe with JSON and safetensors. It ends when the pipe does, so none outlives the simulation, however that ends.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
-
 from fedpact import errors
 from fedpact.artifacts.weights import Layout, Tensor, Weights
 from fedpact.errors import FedpactError, TrainingFailed
 from fedpact_client.trainer import Config, Fit
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -81,6 +80,7 @@ class TrainingHere:
     def initial(self) -> dict[str, NDArray[Any]]:
         # Only now: scikit-learn takes a second to import.
         from fedpact_client.scikit_learn import ScikitLearnTrainer, initial_weights
+
         from fedpact_simulation import tasks
 
         asked = self._assignment
@@ -168,7 +168,9 @@ class _Worker:
                 _send(self._pipe, request, weights)
                 said, answer = _receive(self._pipe)
             except (EOFError, OSError):
-                raise TrainingFailed(f"training process {self._process.pid}: ended (exit code {self._process.exitcode})") from None
+                raise TrainingFailed(
+                    f"training process {self._process.pid}: ended (exit code {self._process.exitcode})"
+                ) from None
         if "error" in said:
             raise getattr(errors, said["kind"], TrainingFailed)(said["error"])
         return said, answer

@@ -13,7 +13,8 @@ from fedpact.errors import InvalidDocument
 
 MAX_DEPTH = 32
 """How deep lists and objects may lie in one another."""
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+# A string without an end is taken to the end all the same: to try again from each quote in it would take for ever.
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 _Trail = tuple["_Trail | None", str]
@@ -52,22 +53,20 @@ def shown(text: str) -> str:
 
 def _encode(value: object, name: str) -> bytes:
     try:
-        _check(value, (None, name))
+        _check(value, (None, name), 0)
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
     except UnicodeEncodeError:
         raise InvalidDocument(f"{name}: text that is not Unicode") from None
     except ValueError:
         raise InvalidDocument(f"{name}: a number of too many digits") from None
-    except RecursionError:
-        raise InvalidDocument(f"{name}: nested too deeply") from None
 
 
 def parse(data: bytes, name: str) -> Any:
     """The value of any JSON, canonical or not.
 
-    Its depth is counted first: Python's parser recurses, and what keeps it from overflowing the stack is a limit that libraries
-    raise (web3 does, to 100,000), so that a file of brackets would end the process.
+    Its depth is counted first: Python's parser recurses, and what keeps it from overflowing the stack is a limit that
+    libraries raise (web3 does, to 100,000), so that a file of brackets would end the process.
 
     Raises:
         InvalidDocument: it is no JSON, or nested deeper than any document of ours.
@@ -84,20 +83,22 @@ def parse(data: bytes, name: str) -> Any:
         raise InvalidDocument(f"{name}: not JSON") from None
 
 
-def _check(value: object, trail: _Trail) -> None:
+def _check(value: object, trail: _Trail, depth: int) -> None:
     match value:
         case str():
             return
         case int() if not isinstance(value, bool):
             return
+        case list() | dict() if depth == MAX_DEPTH:
+            raise InvalidDocument(f"{_path(trail)}: nested deeper than {MAX_DEPTH}")
         case list():
             for index, each in enumerate(value):
-                _check(each, (trail, f"[{index}]"))
+                _check(each, (trail, f"[{index}]"), depth + 1)
         case dict():
             for key, each in value.items():
                 if not isinstance(key, str):
                     raise InvalidDocument(f"{_path(trail)}: a key that is no text: {key!r}")
-                _check(each, (trail, key))
+                _check(each, (trail, key), depth + 1)
         case _:
             found = type(value).__name__
             raise InvalidDocument(f"{_path(trail)}: expected an object, list, text or integer, found {found}")

@@ -1,14 +1,14 @@
 """The charter: the rules that all members agreed to, as one canonical document.
 
-People write it as TOML (`parse_toml`), the ledger keeps the address of its canonical JSON (`Charter.encode`). Decimals are
-strings, so that everyone reads the same number.
+People write it as TOML (`parse_toml`), the ledger keeps the address of its canonical JSON (`Charter.encode`). Decimals
+are strings, so that everyone reads the same number.
 """
 
 from __future__ import annotations
 
-import decimal
+import re
 import tomllib
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,13 +27,13 @@ MAX_SAMPLES = 1 << 40
 """Samples that a charter may let one update claim. 8,000 updates of that many have an exact sum in float64."""
 
 
+_DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,30})?")
+
+
 def _decimal(text: str) -> str:
-    try:
-        value = Decimal(text)
-    except decimal.InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or abs(value) >= 10**9 or len(text) > 40:
-        raise ValueError(f"expected a decimal number between -10^9 and 10^9 as text, found {text!r}")
+    # Digits, a sign and a point: what every language reads as the same number.
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"expected a decimal number between -10^9 and 10^9 as text, found {text[:80]!r}")
     return text
 
 
@@ -93,7 +93,8 @@ class StopSection(_Section):
     Attributes:
         rounds: after this many published models.
         target_score: once the members' mean score is at least this.
-        patience: after this many published rounds without a mean score better than the best before by `min_improvement`.
+        patience: after this many published rounds without a mean score better than the best before by
+            `min_improvement`.
         failures: after this many cancelled rounds in a row.
     """
 
@@ -142,9 +143,7 @@ class Charter(_Section):
 
     def layout(self) -> Layout:
         """Where everything lies in every update and model."""
-        return Layout(
-            Tensor(name, section.dtype, tuple(section.shape)) for name, section in self.model.items()
-        )
+        return Layout(Tensor(name, section.dtype, tuple(section.shape)) for name, section in self.model.items())
 
     def encode(self) -> bytes:
         """The canonical bytes."""
@@ -161,7 +160,6 @@ class Charter(_Section):
         submit_by = now + self.rounds.submission_seconds
         return Terms(0, 0, submit_by, submit_by + self.rounds.publication_seconds, self.rounds.quorum)
 
-
     def score_range(self) -> tuple[int, int]:
         """Least and greatest score on the ledger, in millionths."""
         return millionths(self.limits.min_score), millionths(self.limits.max_score)
@@ -169,7 +167,7 @@ class Charter(_Section):
 
 def millionths(text: str) -> int:
     """A decimal as the ledger keeps scores: rounded to millionths, half to even."""
-    return int((Decimal(text) * SCORE_UNIT).to_integral_value(decimal.ROUND_HALF_EVEN))
+    return round(Fraction(text) * SCORE_UNIT)
 
 
 def decode(data: bytes) -> Charter:
@@ -208,7 +206,7 @@ def parse_toml(path: Path) -> Charter:
 def _first(error: ValidationError) -> str:
     """The first finding as one line: where, what was expected, what was found."""
     first: Any = error.errors(include_url=False)[0]
-    where = ".".join(str(each) for each in first["loc"])
+    where = canonical.shown(".".join(str(each) for each in first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("missing", "extra_forbidden", "value_error"):
         return f"{where}: {message}" if where else message

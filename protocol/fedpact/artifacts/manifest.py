@@ -1,14 +1,14 @@
 """The manifest: how a round's updates became the model, as one canonical document.
 
-It lists every submission of the round with what was decided about it and why. It is derived, not written: the coordinator and
-every auditor make it with the same function (`fedpact.derivation`) and must get the same bytes.
+It lists every submission of the round with what was decided about it and why. It is derived, not written: the
+coordinator and every auditor make it with the same function (`fedpact.derivation`) and must get the same bytes.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 
 from fedpact.artifacts import canonical
 from fedpact.errors import InvalidDocument
@@ -36,7 +36,9 @@ ASSERTED: Reason = "unavailable"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # `decode` finds additional fields: to list them all, or all faults of a list, would let 64 MiB of them fill the
+    # memory.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Line(_Section):
@@ -78,7 +80,7 @@ class Manifest(_Section):
     transcript: str
     rule: str
     version: int
-    submissions: list[Line]
+    submissions: Annotated[list[Line], FailFast()]
     model: str
     size: int
 
@@ -105,8 +107,11 @@ def decode(data: bytes) -> Manifest:
     """
     value = canonical.decode(data, "manifest")
     try:
-        return Manifest.model_validate(value)
+        manifest = Manifest.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(each) for each in first["loc"])
         raise InvalidDocument(f"manifest: {where}: {first['msg']}") from None
+    if manifest.encode() != data:
+        raise InvalidDocument("manifest: it has fields that no manifest has")
+    return manifest

@@ -1,8 +1,8 @@
 """Weights as canonical bytes: safetensors, in one layout for the whole federation.
 
-The layout (names, shapes, dtypes) fixes everything but the values: the header, the order of the tensors, the size. So all updates
-of a federation start with the same header, and leaf i of every update covers the same elements. The bytes are those that
-the `safetensors` library writes for the same tensors.
+The layout (names, shapes, dtypes) fixes everything but the values: the header, the order of the tensors, the size. So
+all updates of a federation start with the same header, and leaf i of every update covers the same elements. The bytes
+are those that the `safetensors` library writes for the same tensors.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -52,7 +52,9 @@ class Tensor:
         if not _NAME.fullmatch(self.name):
             raise InvalidWeights(f"tensor {self.name[:80]!r}: expected a name of letters, digits and _ . : / -")
         if self.dtype not in DTYPES:
-            raise InvalidWeights(f"tensor {self.name}: dtype: expected one of {', '.join(DTYPES)}, found {self.dtype}")
+            raise InvalidWeights(
+                f"tensor {self.name}: dtype: expected one of {', '.join(DTYPES)}, found {self.dtype[:80]!r}"
+            )
         if len(self.shape) > 8 or not all(0 < length < 1 << 40 for length in self.shape):
             raise InvalidWeights(f"tensor {self.name}: shape: expected at most 8 positive lengths, found {self.shape}")
 
@@ -169,7 +171,7 @@ class Layout:
         """Which element lies at byte `offset` of leaf `index`, for a person to read."""
         position = index * LEAF + offset - len(self.header)
         for tensor in self.tensors:
-            if position < tensor.nbytes:
+            if 0 <= position < tensor.nbytes:
                 flat = position // DTYPES[tensor.dtype].itemsize
                 where = ", ".join(str(each) for each in np.unravel_index(flat, tensor.shape)) if tensor.shape else ""
                 return f"{tensor.name}[{where}]"

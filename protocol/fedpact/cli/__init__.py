@@ -1,11 +1,12 @@
 """The `fedpact` command: finds the commands, runs one, turns what goes wrong into one line and an exit code.
 
-Commands of other packages are found through the entry-point group `fedpact.commands`. The module of a command imports nothing
-heavy before the command is called, so that `fedpact --help` answers at once.
+Commands of other packages are found through the entry-point group `fedpact.commands`. The module of a command imports
+nothing heavy before the command is called, so that `fedpact --help` answers at once.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -23,13 +24,14 @@ COMMANDS = "fedpact.commands"
 
 def main() -> NoReturn:
     """The console script."""
+    logging.basicConfig(level=logging.ERROR, format="fedpact: %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        code = application()(prog_name="fedpact", standalone_mode=False)
+        code = application()(sys.argv[1:] or ["--help"], prog_name="fedpact", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
-    except FedpactError as error:
+    except (FedpactError, Interrupted) as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say to anyone.
@@ -47,11 +49,11 @@ def application() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
         name="fedpact",
-        help="Federated learning bound by a pact: organisations train one model together, and any of them can re-derive "
-        "every published model, bit for bit.",
+        help="Federated learning bound by a pact: organisations train one model together, and any of them can "
+        "re-derive every published model, bit for bit.",
         add_completion=False,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # Its imports are most of what `--help` would take.
     )
     app.callback()(_options)
     app.command()(audit)

@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 
 
 def audit(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that a simulation left, or a copy of it.")],
-    head: Annotated[str | None, typer.Option(metavar="H", help="A head that you trust; the record must end with it.")] = None,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A directory that a simulation left, or a copy of it.")
+    ],
+    head: Annotated[
+        str | None, typer.Option(metavar="H", help="A head that you trust; the record must end with it.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Blocks to work on at once.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Derive every published model again, from the ledger and the store alone.
 
-    Exit code 0: every model was reproduced, bit for bit. 1: something differs, and what. 2: something could not be checked,
-    and why.
+    Exit code 0: every model was reproduced, bit for bit. 1: something differs, and what. 2: something could not be
+    checked, and why.
 
-    Example: fedpact audit fedpact-runs/digits-1 --head 0x5f…
+    \b
+    Example:
+      fedpact audit fedpact-runs/digits-1 --head 0x5f…
     """
     from fedpact.errors import FedpactError, InputError
     from fedpact.ledger.facts import Hash
@@ -67,7 +73,8 @@ def summary(found: Audit, *, record: bool) -> dict[str, Any]:
             {"round": each.round, "what": each.what, "ledger": each.ledger, "derived": each.derived}
             for each in found.all_findings
         ],
-        "unchecked": found.unchecked + [f"round {each.number}: {each.unchecked}" for each in found.rounds if each.unchecked],
+        "unchecked": found.unchecked
+        + [f"round {each.number}: {each.unchecked}" for each in found.rounds if each.unchecked],
     }
 
 

@@ -1,7 +1,8 @@
 """Between the contract's ABI and the typed facts: calls, events, errors.
 
-All of the contract's values are static words, and each class lists its fields in the order of the ABI; so a value is its flat
-list of words, and the artifact's ABI says the type of each. Decoding is strict: a word that its type cannot hold is refused.
+All of the contract's values are static words, and each class lists its fields in the order of the ABI; so a value is
+its flat list of words, and the artifact's ABI says the type of each. Decoding is strict: a word that its type cannot
+hold is refused.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def _signature(entry: dict[str, Any]) -> str:
 
 
 def _tuple(inputs: Sequence[dict[str, Any]]) -> str:
-    return "(" + ",".join(_tuple(each["components"]) if each["type"] == "tuple" else each["type"] for each in inputs) + ")"
+    return (
+        "(" + ",".join(_tuple(each["components"]) if each["type"] == "tuple" else each["type"] for each in inputs) + ")"
+    )
 
 
 def _flat_types(inputs: Sequence[dict[str, Any]]) -> Iterator[str]:

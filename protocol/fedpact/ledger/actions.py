@@ -1,4 +1,4 @@
-"""What an account can ask of the contract: one class per function of `IFederation`, its fields in the function's order."""
+"""What an account can ask of the contract: one class per function of `IFederation`, its fields in order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The ledger on an EVM chain: the contract behind web3.
 
-Nothing that a node says is taken on trust where it can be checked: logs must come from the contract, in order, and decode
-strictly; whether they make sense together is for the view. A refusal becomes its typed error before gas is spent, because
-every action is tried on the pending block first.
+Nothing that a node says is taken on trust where it can be checked: logs must come from the contract, in order, and
+decode strictly; whether they make sense together is for the view. A refusal becomes its typed error before gas is
+spent, because every action is tried on the pending block first.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class EthereumLedger:
         web3: a connection to a node.
         contract: the federation's address.
         accounts: keys that may send.
-        simulate: whether every action is tried on the pending block before it is sent, so that a refusal costs nothing. Without it
-            a refusal costs its gas, and its reason is asked for afterwards.
+        simulate: whether every action is tried on the pending block before it is sent, so that a refusal costs nothing.
+            Without it a refusal costs its gas, and its reason is asked for afterwards.
 
     Raises:
         LedgerError: the code at the address is not that of the contract.
@@ -124,7 +124,9 @@ class EthereumLedger:
         entries = []
         for log, event in self._events(logs):
             block, position = int(log["blockNumber"]), int(log["logIndex"])
-            entries.append(Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event))
+            entries.append(
+                Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event)
+            )
         return entries, latest + 1
 
     def send(self, sender: Address, action: Action) -> Receipt:
@@ -201,7 +203,6 @@ def _revert_data(error: Exception) -> bytes:
     found = _REVERT_BYTES.search(str(error))  # eth-tester gives the repr of the bytes.
     if found is None:
         return b""
-
 
     literal = ast.literal_eval(found.group())
     return literal if isinstance(literal, bytes) else b""

@@ -1,7 +1,7 @@
 """The words that the contract and Python share: addresses, terms, updates, limits, phases.
 
-Field for field the structs of `contracts/IFederation.sol`. Every value checks itself: one that a Solidity type could not hold is
-refused here, with its name, before anything is sent.
+Field for field the structs of `contracts/IFederation.sol`. Every value checks itself: one that a Solidity type could
+not hold is refused here, with its name, before anything is sent.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ RoundNumber = NewType("RoundNumber", int)
 
 Hash = NewType("Hash", bytes)
 """32 bytes (heads, keys, commitments) or 28 (transcripts) of keccak-256."""
+
+NO_HASH = Hash(bytes(32))
+"""What the contract holds where nothing was put."""
 
 FOREVER = 2**32 - 1
 """`Member.until` of one who is a member."""
@@ -84,7 +87,8 @@ class Phase(enum.IntEnum):
 class Terms:
     """The deadlines of a round (seconds since the epoch, each the last second of its phase) and its quorum.
 
-    `register_by` and `commit_by` are 0 where the round has no such phase; in `Publish`, `submit_by` 0 opens no next round.
+    `register_by` and `commit_by` are 0 where the round has no such phase; in `Publish`, `submit_by` 0 opens no next
+    round.
     """
 
     register_by: int

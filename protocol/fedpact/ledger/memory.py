@@ -1,7 +1,7 @@
 """The ledger in memory: the contract's rules and hashes, without a chain.
 
-A dry run within one process, and the fake of unit tests; the contract tests that it shares with the real one keep it honest.
-It is never a record: nobody but this process has seen it.
+A dry run within one process, and the fake of unit tests; the contract tests that it shares with the real one keep it
+honest. It is never a record: nobody but this process has seen it.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class MemoryLedger:
     def _log(self, written: tuple[Event, ...]) -> Receipt:
         block = self._entries[-1].block + 1 if self._entries else 1
         transaction = Hash(hashlib.sha256(b"dry run, block %d" % block).digest())
-        entries = tuple(
-            Entry(block, self._now, transaction, position, event) for position, event in enumerate(written)
-        )
+        entries = tuple(Entry(block, self._now, transaction, position, event) for position, event in enumerate(written))
         for entry in entries:
             self.view.fold(entry)
             self._entries.append(entry)

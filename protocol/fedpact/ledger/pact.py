@@ -1,8 +1,8 @@
 """The contract in Python: what an action does to a federation, or why it is refused.
 
-Function for function `contracts/Federation.sol`, each check in its order, so that both refuse the same action for the same
-reason; a rule machine in the tests holds them together. Two things stand on it: the in-memory ledger, and the audit, which
-asks of every entry whether the contract would have written it (`replay`).
+Function for function `contracts/Federation.sol`, each check in its order, so that both refuse the same action for the
+same reason; a rule machine in the tests holds them together. Two things stand on it: the in-memory ledger, and the
+audit, which asks of every entry whether the contract would have written it (`replay`).
 """
 
 from __future__ import annotations
@@ -400,8 +400,8 @@ _EXECUTIONS: dict[type[Action], Callable[..., tuple[Event, ...]]] = {
 
 
 def _cause(view: View, event: Event) -> tuple[Address, Action]:
-    """Who must have asked for what, for the contract to write an event; a publication that opened the next round counts as
-    two actions, which write the same."""
+    """Who must have asked for what, for the contract to write an event; a publication that opened the next round counts
+    as two actions, which write the same."""
     match event:
         case events.OwnershipOffered(owner, pending):
             return owner, actions.TransferOwnership(pending)

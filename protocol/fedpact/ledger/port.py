@@ -1,6 +1,7 @@
 """The port to a ledger, and the follower that keeps a view of one up to date.
 
-Adapters: `memory` (a dry run in one process), `ethereum` (a contract on a chain), `record` (a file of entries, read only).
+Adapters: `memory` (a dry run in one process), `ethereum` (a contract on a chain), `record` (a file of entries, read
+only).
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
     …
     {"entries":254}
 
-The last line says how many entries there are, so that a file that was cut off is noticed. The file proves nothing by itself:
-an audit checks that the contract could have written it, and a head from a source that the auditor trusts anchors it.
+The last line says how many entries there are, so that a file that was cut off is noticed. The file proves nothing by
+itself: an audit checks that the contract could have written it, and a head from a source that the auditor trusts
+anchors it.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ def _check_order(path: Path, entries: Sequence[Entry]) -> None:
         before, after = entries[number - 1], entries[number]
         forward = (after.block, after.position) > (before.block, before.position)
         if not forward or after.time < before.time or (after.block == before.block) != (after.time == before.time):
-            raise RecordInconsistent(f"{path}: entry {number}: block, position and time do not follow entry {number - 1}")
+            raise RecordInconsistent(
+                f"{path}: entry {number}: block, position and time do not follow entry {number - 1}"
+            )
 
 
 def _plain(value: Any) -> Any:

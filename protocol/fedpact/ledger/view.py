@@ -1,8 +1,8 @@
 """The state of a federation, folded from its entries.
 
-`View` holds what the contract holds, and the history that the contract forgets. It is changed by `fold` alone. What `fold`
-checks is that an entry can follow the ones before it at all (numbers, indexes, hashes), so a missing or altered entry does
-not go unseen; whether the contract would have *allowed* it is the matter of `fedpact.ledger.pact`.
+`View` holds what the contract holds, and the history that the contract forgets. It is changed by `fold` alone. What
+`fold` checks is that an entry can follow the ones before it at all (numbers, indexes, hashes), so a missing or altered
+entry does not go unseen; whether the contract would have *allowed* it is the matter of `fedpact.ledger.pact`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fedpact.ledger import events, hashes
 from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import (
     FOREVER,
+    NO_HASH,
     ZERO_ADDRESS,
     Address,
     Hash,
@@ -40,8 +41,8 @@ class Member:
     registered: int = 0
     committed: int = 0
     submitted: int = 0
-    commitment: Hash = Hash(bytes(32))
-    key: Hash = Hash(bytes(32))
+    commitment: Hash = NO_HASH
+    key: Hash = NO_HASH
 
     def belongs(self, round_number: int) -> bool:
         """Whether the round counts it among the members."""
@@ -155,7 +156,7 @@ class View:
         self.genesis: Cid
         self.base: Cid
         self.limits: Limits
-        self.head = Hash(bytes(32))
+        self.head = NO_HASH
         self.rounds: dict[int, Round] = {}
         self.number = RoundNumber(0)
         self.rewinds: list[events.Rewound] = []
@@ -202,7 +203,9 @@ class View:
         """
         event = entry.event
         try:
-            self._require(self.founded is not isinstance(event, events.Founded), "an entry before or after the founding")
+            self._require(
+                self.founded is not isinstance(event, events.Founded), "an entry before or after the founding"
+            )
             _FOLDS[type(event)](self, event)
         except RecordInconsistent as error:
             raise RecordInconsistent(f"entry {self.entries} ({type(event).__name__}): {error}") from None

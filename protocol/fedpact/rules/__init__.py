@@ -1,6 +1,6 @@
 """How K updates become one model: pure rules on blocks (`fedavg`), and the engine that feeds them (`engine`).
 
-    block i of the model = rule(block i of update 1, …, block i of update K)
+block i of the model = rule(block i of update 1, …, block i of update K)
 """
 
 from fedpact.rules.fedavg import FedAvg

@@ -1,7 +1,8 @@
 """Feeds a rule block by block: leaf i of every update in, leaf i of the model out.
 
-Memory is K leaves for each thread, not K models. Every leaf is verified before it is decoded; an update that turns out to be unusable in the
-middle is named, the rest of all updates is only checked, and the caller starts once more without the unusable ones.
+Memory is K leaves for each thread, not K models. Every leaf is verified before it is decoded; an update that turns out
+to be unusable in the middle is named, the rest of all updates is only checked, and the caller starts once more without
+the unusable ones.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def _combine(layout: Layout, rule: Rule, index: int, blocks: Sequence[bytes], sa
     header = layout.header_in(index)
     pieces = [header]
     for run in layout.runs(index):
-        arrays = [np.frombuffer(block, run.dtype, (run.stop - run.start) // run.dtype.itemsize, run.start) for block in blocks]
+        arrays = [
+            np.frombuffer(block, run.dtype, (run.stop - run.start) // run.dtype.itemsize, run.start) for block in blocks
+        ]
         pieces.append(rule.combine(arrays, samples).astype(run.dtype, copy=False).tobytes())
     return b"".join(pieces)
 

@@ -18,9 +18,10 @@ _SHRINK = 2.0**-70  # Exact to multiply with; makes room for K samples of 2^40 a
 class FedAvg:
     """sum of n_k x_k over sum of n_k.
 
-    Each product, the sum in the order of the updates, and the quotient are rounded to float64; the quotient once more to the
-    dtype of the updates. The sum starts from the first product, so the mean of negative zeros is a negative zero. Where a float64
-    sum overflows, it is taken of values shrunk by 2^-70, and the mean is at most the largest finite value: the mean of
+    Each product, the sum in the order of the updates, and the quotient are rounded to float64; the quotient once more
+    to the dtype of the updates. The sum starts from the first product, so the mean of negative zeros is a negative
+    zero. The mean of equal values is that value, also in float64, where the roundings would show. Where a float64 sum
+    overflows, it is taken of values shrunk by 2^-70, and the mean is at most the largest finite value: the mean of
     finite values is finite.
     """
 
@@ -32,9 +33,12 @@ class FedAvg:
     ) -> NDArray[np.floating[Any]]:
         dtype = updates[0].dtype
         out = np.empty(updates[0].shape, dtype)
-        for start in range(0, out.size, _PIECE):
-            stop = start + _PIECE
-            out[start:stop] = _mean([update[start:stop] for update in updates], samples, dtype)
+        with np.errstate(
+            all="ignore"
+        ):  # Whatever the caller has set: overflows are dealt with below, underflows are rounded.
+            for start in range(0, out.size, _PIECE):
+                stop = start + _PIECE
+                out[start:stop] = _mean([update[start:stop] for update in updates], samples, dtype)
         return out
 
 
@@ -42,15 +46,18 @@ def _mean(
     updates: Sequence[NDArray[np.floating[Any]]], samples: Sequence[int], dtype: np.dtype[Any]
 ) -> NDArray[np.float64]:
     total = float(sum(samples))
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = _weighted_sum(updates, samples)
-        mean /= total
-        lost = ~np.isfinite(mean)
-        if lost.any():
-            shrunk = [update[lost].astype(np.float64) * _SHRINK for update in updates]
-            mean[lost] = (_weighted_sum(shrunk, samples) / total) / _SHRINK
-        largest = float(np.finfo(dtype).max)
-        np.clip(mean, -largest, largest, out=mean)
+    mean: NDArray[np.float64] = _weighted_sum(updates, samples) / total
+    lost = ~np.isfinite(mean)
+    if lost.any():
+        shrunk = [update[lost].astype(np.float64) * _SHRINK for update in updates]
+        mean[lost] = (_weighted_sum(shrunk, samples) / total) / _SHRINK
+    largest = float(np.finfo(dtype).max)
+    np.clip(mean, -largest, largest, out=mean)
+    if dtype == np.float64:
+        equal = updates[0] != 0  # The sum has the right zero already: those of both signs compare as equal.
+        for update in updates[1:]:
+            equal &= update == updates[0]
+        np.copyto(mean, updates[0], where=equal)
     return mean
 
 

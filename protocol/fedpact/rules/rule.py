@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Rule(Protocol):
     """A pure function from the same elements of K updates to those elements of the model.
 
-    It must give the same bits on every machine: float64 accumulation in the order given, element-wise operations only, one
-    rounding to the dtype of the result.
+    It must give the same bits on every machine: float64 accumulation in the order given, element-wise operations only,
+    one rounding to the dtype of the result.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The port to everything that keeps blocks, and the one place where a block is believed.
 
-An adapter (`memory`, `directory`) keeps bytes under addresses and may withhold or alter them; `fetch` is how the rest of
-the package reads, and it returns nothing that it has not bounded and hashed. Files and their DAGs are in `unixfs`.
+An adapter (`memory`, `directory`) keeps bytes under addresses and may withhold or alter them; `fetch` is how the rest
+of the package reads, and it returns nothing that it has not bounded and hashed. Files and their DAGs are in `unixfs`.
 """
 
 from __future__ import annotations

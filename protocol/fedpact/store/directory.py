@@ -3,8 +3,8 @@
     DIRECTORY/blocks/fu/bafkrei…fuy     named by address, sharded by the two characters before the last
     DIRECTORY/partial/…                 files being written; nothing reads them
 
-A block is written under `partial/`, synced, then renamed; so a process that dies at any point leaves no half block under
-an address. What it leaves in `partial/` the next `close` of a store on the directory removes.
+A block is written under `partial/`, synced, then renamed; so a process that dies at any point leaves no half block
+under an address. What it leaves in `partial/` the next `close` of a store on the directory removes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class DirectoryBlocks:
 
     Args:
         directory: where; it is made when the first block is written.
-        sync: whether a block is on the disk, not only in the system's cache, before `put` returns. Without it a power cut
-            may lose blocks, but a killed process does not.
+        sync: whether a block is on the disk, not only in the system's cache, before `put` returns. Without it a power
+            cut may lose blocks, but a killed process does not.
     """
 
     def __init__(self, directory: Path, *, sync: bool = True) -> None:

@@ -1,8 +1,9 @@
 """Files as DAGs of blocks: UnixFS with 1 MiB raw leaves and at most 1024 links per node, balanced.
 
-This is the profile `unixfs-v1-2025` (IPIP-499), which `ipfs add --profile=unixfs-v1-2025` writes. The DAG is built here and
-nowhere else, so an address never depends on a node's version or settings. A root is accepted only when it is *the* DAG of a
-file of the expected size: the links found are rebuilt into a DAG, and the roots must agree. No claim inside a node is believed.
+This is the profile `unixfs-v1-2025` (IPIP-499), which `ipfs add --profile=unixfs-v1-2025` writes. The DAG is built here
+and nowhere else, so an address never depends on a node's version or settings. A root is accepted only when it is *the*
+DAG of a file of the expected size: the links found are rebuilt into a DAG, and the roots must agree. No claim inside a
+node is believed.
 
 Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/spec/
 """
@@ -169,11 +170,7 @@ def read_small(blocks: Blocks, root: Cid, limit: int) -> bytes:
         InvalidDag: the root is not the DAG of a file of at most `limit` bytes.
     """
     most = leaf_count(limit)
-    pieces: list[bytes] = []
-    leaves = tuple(_walk(blocks, root, most, _DEPTH))
-    for cid in leaves:
-        pieces.append(fetch(blocks, cid))
-    data = b"".join(pieces)
+    data = b"".join([fetch(blocks, cid) for cid in _walk(blocks, root, most, _DEPTH)])
     if len(data) > limit:
         raise InvalidDag(f"{root}: expected at most {limit} bytes, found {len(data)}")
     if address(data) != root:

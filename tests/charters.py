@@ -1,0 +1,27 @@
+"""A small good charter, to be changed one section at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedpact.artifacts.charter import Charter
+
+_SMALL: dict[str, Any] = {
+    "format": "fedpact-charter/1",
+    "name": "small",
+    "model": {"bias": {"dtype": "F32", "shape": [3]}, "weight": {"dtype": "F32", "shape": [4, 3]}},
+    "trainer": {"name": "none"},
+    "rule": {"name": "fedavg"},
+    "rounds": {"quorum": 1, "submission_seconds": 100, "publication_seconds": 60},
+    "limits": {"max_samples": 1000},
+    "stop": {"rounds": 10},
+}
+
+
+def small_charter(**changes: Any) -> Charter:
+    """The small charter, with other values; a section's settings are changed one by one, the model as a whole."""
+    value = dict(_SMALL)
+    for name, change in changes.items():
+        before = value.get(name, {})
+        value[name] = before | change if isinstance(change, dict) and name != "model" else change
+    return Charter.model_validate(value)

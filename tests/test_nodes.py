@@ -1,0 +1,126 @@
+"""What needs a real chain node or a compiler: run by `make test-nodes`, which installs both."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chains import ACCOUNTS, COORDINATOR, MEMBERS, OWNER, START, Side, Twins
+from fedpact.ledger import rejections
+from fedpact.ledger.actions import Admit, Appoint, CancelRound, OpenRound, Publish, Remove, Submit
+from fedpact.ledger.facts import NO_TERMS, Terms, Update
+from fedpact.ledger.pact import replay
+from fedpact.ledger.port import Follower
+from fedpact.ledger.view import View
+from fedpact.store.cid import Cid
+from web3 import Web3
+
+pytestmark = pytest.mark.nodes
+ROOT = Path(__file__).parent.parent
+NODES = ROOT / ".cache/nodes/node_modules"
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[Web3]:
+    """A real chain node with its newest rules, on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(NODES / ".bin/anvil"), "--port", str(port), "--prune-history", "--no-cors", "--silent"]
+    process = subprocess.Popen([*command, "--timestamp", str(START)])
+    try:
+        web3 = Web3(Web3.HTTPProvider(f"http://127.0.0.1:{port}", request_kwargs={"timeout": 10}))
+        end = time.monotonic() + 30
+        while not web3.is_connected():
+            assert time.monotonic() < end, "anvil did not start"
+            assert process.poll() is None, "anvil ended"
+            time.sleep(0.05)  # Waiting for another process; bounded above.
+        for account in ACCOUNTS:
+            web3.provider.make_request("anvil_setBalance", [account, hex(10**24)])  # type: ignore[arg-type]
+        yield web3
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def twins(anvil: Web3) -> Iterator[Twins]:
+    """A federation on anvil and in memory, with four members and a coordinator."""
+
+    def travel(to: int) -> None:
+        anvil.provider.make_request("evm_setNextBlockTimestamp", [to])  # type: ignore[arg-type]
+        anvil.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+
+    twins = OnAnvil(Side(anvil, travel, lambda: None, lambda _: None))
+    twins.must(OWNER, Admit(tuple(MEMBERS)), Appoint(COORDINATOR))
+    yield twins
+    twins.compare()
+    follower = Follower(twins.chain)
+    follower.refresh()
+    view = View(twins.chain.identity)
+    for entry in follower.entries:
+        replay(view, entry)
+    assert view.head == twins.memory.view.head
+
+
+class OnAnvil(Twins):
+    """anvil's clock runs on between blocks: deadlines here are far from the moments at which anything is done."""
+
+
+def _terms(twins: Twins, quorum: int = 2) -> Terms:
+    return Terms(0, 0, twins.now + 300, twins.now + 600, quorum)
+
+
+def test_rounds_on_a_real_node(twins: Twins) -> None:
+    """The contract does on anvil what it does in memory, and refuses for the same reasons, at the same gas."""
+    for number in (1, 2, 3):
+        if number == 1:
+            twins.must(COORDINATOR, OpenRound(1, _terms(twins)))
+        update = Update(Cid.of(b"update"), 144, 900_000, 2680)
+        assert isinstance(twins.do(ACCOUNTS[7], Submit(number, update)), rejections.NotMember)
+        twins.gas.pop("Submit", None)
+        for member in MEMBERS:
+            twins.must(member, Submit(number, update))
+            assert isinstance(twins.do(member, Submit(number, update)), rejections.AlreadySubmitted)
+        if number > 1:
+            assert max(twins.gas["Submit"]) <= 41_500
+        transcript = twins.memory.view.rounds[number].transcript
+        publication = Publish(number, transcript, Cid.of(b"model"), Cid.of(b"manifest"), _terms(twins))
+        twins.must(COORDINATOR, publication)
+    assert max(twins.gas["Publish"][1:]) <= 75_000
+
+
+def test_a_round_below_its_quorum_on_a_real_node(twins: Twins) -> None:
+    """When the deadline has passed, anyone may cancel and nobody publish."""
+    twins.must(COORDINATOR, OpenRound(1, _terms(twins)))
+    twins.must(OWNER, Remove(MEMBERS[3]))
+    twins.travel(twins.memory.view.rounds[1].terms.submit_by + 1)
+    publication = Publish(1, twins.memory.view.rounds[1].transcript, Cid.of(b"model"), Cid.of(b"manifest"), NO_TERMS)
+    assert isinstance(twins.do(COORDINATOR, publication), rejections.QuorumNotReached)
+    twins.must(ACCOUNTS[7], CancelRound(1))
+
+
+def test_the_artifact_is_what_the_sources_compile_to() -> None:
+    """Byte for byte, by py-solc-x with the compiler from npm; and a change would be noticed."""
+    script = [sys.executable, str(ROOT / "scripts/compile_contracts.py"), "--check"]
+    environment = {**os.environ, "NODE_PATH": str(NODES), "FEDPACT_SOLC": str(ROOT / "scripts/solcjs")}
+    done = subprocess.run(script, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "byte for byte" in done.stdout
+
+
+def test_a_compiler_of_another_version_is_refused(tmp_path: Path) -> None:
+    """It would give other bytes."""
+    other = tmp_path / "solc"
+    other.write_text("#!/bin/sh\necho 'Version: 0.8.30+commit.73712a01.Linux.g++'\n")
+    other.chmod(0o755)
+    script = [sys.executable, str(ROOT / "scripts/compile_contracts.py"), "--check", "--solc", str(other)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "expected solc 0.8.37, found 0.8.30" in done.stderr
