@@ -58,7 +58,7 @@ contract Federation is IFederation {
         owner = owner_;
         _setCharter(charter_, limits_);
         _setBase(genesis);
-        head = keccak256(abi.encode(block.chainid, address(this), charter_, genesis));
+        head = keccak256(abi.encode(block.chainid, address(this), owner_, charter_, genesis, limits_));
 
         emit Founded(owner_, charter_, genesis, limits_, head);
     }
@@ -364,8 +364,9 @@ contract Federation is IFederation {
 
     // ---------------------------------------------------------------------------------------------------- the round: how
 
-    /// @dev The first hash of a round's transcript binds the record so far, the charter, the base, who opened it and on what
-    /// terms; so each head commits to all of them. It is also why a round's first submission writes to no empty slot.
+    /// @dev The first hash of a round's transcript binds the record so far (the head, and the last round's transcript, which
+    /// no head holds when that round was cancelled), the charter, the base, who opened it and on what terms; so each head
+    /// commits to all of them. It is also why a round's first submission writes to no empty slot.
     function _open(uint32 number, uint32 last, Terms calldata terms) private {
         if (number != last + 1 || number > LAST_ROUND) revert WrongRound(number, last + 1);
         _checkTerms(terms);
@@ -373,7 +374,16 @@ contract Federation is IFederation {
         uint16 expected = terms.registerBy == 0 ? memberCount : 0;
         Cid memory base = Cid(_baseDigest, _baseCodec);
         bytes32 seed = keccak256(
-            abi.encode(head, number, Cid(_charterDigest, _charterCodec), base, msg.sender, terms, expected)
+            abi.encode(
+                head,
+                _transcript.hash,
+                number,
+                Cid(_charterDigest, _charterCodec),
+                base,
+                msg.sender,
+                terms,
+                expected
+            )
         );
         opener = msg.sender;
         _transcript = Transcript(uint224(uint256(seed)), 0);

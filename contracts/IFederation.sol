@@ -301,7 +301,10 @@ interface IFederation {
     function limits() external view returns (Limits memory);
     /// @notice The last published model, or what it was rewound to, or the genesis: the base of the next round.
     function model() external view returns (Cid memory);
-    /// @notice A hash over the whole record: federation, charters, terms, submissions, models, manifests and rewinds.
+    /// @notice A hash over the record of the rounds: what the federation was founded with, charters, terms, submissions,
+    /// models, manifests and rewinds.
+    /// @dev Warning: not in it: who was admitted or appointed when, announced keys, attestations, and what followed the last
+    /// publication or rewind.
     function head() external view returns (bytes32);
     /// @notice The current or last round.
     function round() external view returns (Round memory);

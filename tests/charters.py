@@ -11,6 +11,7 @@ _SMALL: dict[str, Any] = {
     "name": "small",
     "model": {"bias": {"dtype": "F32", "shape": [3]}, "weight": {"dtype": "F32", "shape": [4, 3]}},
     "trainer": {"name": "none"},
+    "score": "accuracy",
     "rule": {"name": "fedavg"},
     "rounds": {"quorum": 1, "submission_seconds": 100, "publication_seconds": 60},
     "limits": {"max_samples": 1000},

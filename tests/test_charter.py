@@ -27,6 +27,7 @@ DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "doc
 GOOD = """\
 format = "fedpact-charter/1"
 name = "digits"
+score = "accuracy"
 
 [model]
 coef0 = { dtype = "F32", shape = [64, 10] }

@@ -5,12 +5,13 @@
 
 from fedpact_client.owe import Debt, Nothing, Refuse, Released, Train, owe
 from fedpact_client.silo import Prepared, Silo
-from fedpact_client.trainer import Config, Fit, Trainer
+from fedpact_client.trainer import Config, Fit, Metrics, Trainer
 
 __all__ = [
     "Config",
     "Debt",
     "Fit",
+    "Metrics",
     "Nothing",
     "Prepared",
     "Refuse",

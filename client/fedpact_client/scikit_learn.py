@@ -29,9 +29,10 @@ from fedpact.artifacts.weights import Weights
 from fedpact.errors import CharterError
 from numpy.typing import NDArray
 from sklearn import config_context
+from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from fedpact_client.trainer import Config, Fit
+from fedpact_client.trainer import Config, Fit, Metrics
 
 TRAINERS = ("softmax_regression", "linear_regression", "perceptron")
 
@@ -76,14 +77,15 @@ class ScikitLearnTrainer:
                 estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
                 estimator.partial_fit(data.features, data.targets)
         trained = {name: array.astype(weights[name].dtype) for name, array in _arrays(estimator).items()}
-        return Fit(trained, len(data.targets), self._score(estimator))
+        return Fit(trained, len(data.targets), self._metrics(estimator))
 
-    def evaluate(self, weights: Weights) -> float:
+    def evaluate(self, weights: Weights) -> Metrics:
         """Accuracy of a classifier, R2 of a regression, on the held-out samples."""
-        return self._score(self._start(weights))
+        return self._metrics(self._start(weights))
 
-    def _score(self, estimator: Any) -> float:
-        return float(estimator.score(self._data.held_out_features, self._data.held_out_targets))
+    def _metrics(self, estimator: Any) -> dict[str, float]:
+        score = float(estimator.score(self._data.held_out_features, self._data.held_out_targets))
+        return {"accuracy" if is_classifier(estimator) else "r2": score}
 
     def _start(self, weights: Weights) -> Any:
         """The estimator at the given weights; without momentum nothing else is carried over."""

@@ -77,7 +77,7 @@ class Silo:
             raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {error}") from error
         self._check(debt, fit)
         dag = add(self._blocks, layout.encode(fit.weights))
-        return Prepared(debt.round, Update(dag.root, fit.samples, self._score(fit.score), dag.size))
+        return Prepared(debt.round, Update(dag.root, fit.samples, self._score(fit), dag.size))
 
     def submit(self, prepared: Prepared) -> Receipt:
         """Puts an update on the ledger.
@@ -103,13 +103,17 @@ class Silo:
         most = self._charter.limits.max_samples
         if isinstance(fit.samples, bool) or not isinstance(fit.samples, int) or not 1 <= fit.samples <= most:
             raise TrainingFailed(f"round {debt.round}: samples: expected 1 to {most}, found {fit.samples}")
-        if not math.isfinite(fit.score):
-            raise TrainingFailed(f"round {debt.round}: score: expected a finite number, found {fit.score}")
+        name = self._charter.score
+        if name not in fit.metrics:
+            found = ", ".join(fit.metrics) or "none"
+            raise TrainingFailed(f"round {debt.round}: metrics: expected {name} (the charter's score), found {found}")
+        if not math.isfinite(fit.metrics[name]):
+            raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {fit.metrics[name]}")
         for name, array in fit.weights.items():
             if not np.isfinite(array).all():
                 raise TrainingFailed(f"round {debt.round}: tensor {name}: a value is NaN or infinite")
 
-    def _score(self, score: float) -> int:
+    def _score(self, fit: Fit) -> int:
         """The score as the ledger keeps it, within the charter's limits."""
         least, greatest = self._charter.score_range()
-        return max(least, min(greatest, round(score * SCORE_UNIT)))
+        return max(least, min(greatest, round(fit.metrics[self._charter.score] * SCORE_UNIT)))

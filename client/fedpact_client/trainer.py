@@ -12,6 +12,10 @@ Config = Mapping[str, str | int]
 """What the charter tells trainers (its section `trainer`), and `round`, the number of the round."""
 
 
+Metrics = Mapping[str, float]
+"""Figures by name: `accuracy`, `r2`, …"""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What training gave.
@@ -19,12 +23,12 @@ class Fit:
     Attributes:
         weights: all tensors of the charter, in its shapes and dtypes.
         samples: training samples, at least 1.
-        score: the weights' score on data that the silo held out.
+        metrics: figures by name, on data that the silo held out; the charter says which is the score on the ledger.
     """
 
     weights: Weights
     samples: int
-    score: float
+    metrics: Metrics
 
 
 class Trainer(Protocol):
@@ -37,4 +41,8 @@ class Trainer(Protocol):
         Raises:
             Exception: whatever goes wrong; the silo reports it and submits nothing.
         """
+        ...
+
+    def evaluate(self, weights: Weights) -> Metrics:
+        """Figures of weights on the data that the silo held out."""
         ...

@@ -15,7 +15,7 @@ from fedpact.artifacts.charter import Charter
 from fedpact.ending import ending
 from fedpact.ledger.actions import CancelRound, OpenRound
 from fedpact.ledger.facts import LAST_ROUND, Address, Phase, RoundNumber
-from fedpact.ledger.view import Round, View
+from fedpact.ledger.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def decide(view: View, now: int, charter: Charter, coordinator: Address, *, unus
     if current is None:
         return _between_rounds(view, now, charter)
     phase = current.phase(now)
-    if _below_quorum(current, phase) or phase is Phase.EXPIRED:
+    if current.hopeless(phase) or phase is Phase.EXPIRED:
         return CancelRound(current.number)
     if phase in (Phase.REGISTRATION, Phase.COMMITMENT, Phase.SUBMISSION):
         deadlines = {
@@ -94,13 +94,3 @@ def _between_rounds(view: View, now: int, charter: Charter) -> Decision:
     if view.member_count < charter.rounds.quorum:
         return Wait(f"{view.member_count} members, the quorum is {charter.rounds.quorum}")
     return OpenRound(RoundNumber(view.number + 1), charter.terms(now))
-
-
-def _below_quorum(current: Round, phase: Phase) -> bool:
-    """Whether the round can no longer reach its quorum."""
-    quorum = current.terms.quorum
-    return (
-        (phase > Phase.REGISTRATION and current.expected < quorum)
-        or (phase > Phase.COMMITMENT and current.awaited < quorum)
-        or (phase > Phase.SUBMISSION and len(current.submissions) < quorum)
-    )

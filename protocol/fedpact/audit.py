@@ -238,8 +238,6 @@ def _check_stored_model(number: int, model: Cid, charter: Charter, blocks: Block
     """The stored model must be whole; that it is the *right* one shows when it is derived."""
     try:
         file = open_file(blocks, model, charter.layout().size)
-    except BlockMissing:
-        raise
     except ContentError as error:
         each.findings.append(Finding(number, "model", str(model), str(error)))
         return

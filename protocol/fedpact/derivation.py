@@ -114,7 +114,7 @@ def _faults_on_ledger(current: Round, charter: Charter, layout: Layout) -> dict[
     first_with: dict[Cid, Submission] = {}
     for each in current.submissions:
         update = each.update
-        earlier = first_with.setdefault(update.cid, each)
+        earlier = first_with.get(update.cid)
         if update.size != layout.size:
             faults[each.index] = Fault("wrong_size", f"expected {layout.size} bytes, found {update.size}")
         elif update.samples > charter.limits.max_samples:
@@ -123,9 +123,11 @@ def _faults_on_ledger(current: Round, charter: Charter, layout: Layout) -> dict[
         elif not least <= update.score <= greatest:
             detail = f"expected {least} to {greatest} millionths, found {update.score}"
             faults[each.index] = Fault("score_out_of_range", detail)
-        elif charter.duplicates == "exclude" and earlier is not each:
+        elif charter.duplicates == "exclude" and earlier is not None:
             detail = f"member {earlier.index} submitted the same update before"
             faults[each.index] = Fault("duplicate", detail)
+        else:
+            first_with.setdefault(update.cid, each)  # One that is excluded itself takes nobody's place.
     return faults
 
 

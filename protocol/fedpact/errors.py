@@ -14,8 +14,9 @@
     ├── LedgerError                   1  a ledger that cannot do what was asked
     │   ├── RecordDamaged                a record that cannot be read
     │   ├── RecordInconsistent           entries that the contract cannot have written
-    │   └── ContractRejected             the contract refused; one class per Solidity error
-    (`fedpact.ledger.rejections`) └── TrainingFailed                1  a trainer that gave no usable update
+    │   ├── OutOfRange                   a value that its type on the ledger cannot hold (`fedpact.ledger.facts`)
+    │   └── ContractRejected             the contract refused; one class per error (`fedpact.ledger.rejections`)
+    └── TrainingFailed                1  a trainer that gave no usable update
 
     Interrupted                     130  the user or the system asked to stop; like KeyboardInterrupt it is no Exception
 

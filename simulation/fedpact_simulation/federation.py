@@ -49,8 +49,7 @@ class RoundReport:
     Attributes:
         refused: what the contract, or the client, did not let a silo submit, in words.
         opening, submissions, publication: the gas of its transactions; none on a ledger without gas. A round that the
-        publication
-            before it opened has no opening of its own: 0.
+            publication before it opened has no opening of its own: 0.
     """
 
     number: int
@@ -62,7 +61,7 @@ class RoundReport:
     opening: int | None
     submissions: list[int | None]
     publication: int | None
-    score: float
+    metrics: dict[str, float]
 
     @property
     def gas(self) -> int | None:
@@ -225,7 +224,7 @@ class Simulation:
             opening=turn.opening if receipt.gas is not None else None,
             submissions=turn.submissions,
             publication=receipt.gas,
-            score=self._training.score(self._layout.decode(model)),
+            metrics=dict(self._training.judge(self._layout.decode(model))),
         )
         self.reports.append(report)
         self._turn = _Turn()

@@ -31,7 +31,7 @@ class Live:
     def __call__(self, report: RoundReport) -> None:
         """Shows a round that ended."""
         gas = "" if report.gas is None else f", {report.gas:,} gas"
-        text = f"{self._metric} {report.score:.4f}, {report.submitted} submissions{gas}, {short(str(report.model))}"
+        text = f"{self._metric} {report.metrics[self._metric]:.4f}, {report.submitted} submissions{gas}, {short(str(report.model))}"
         self._bar.update(self._task, completed=report.number, description=text)
 
 
@@ -53,7 +53,6 @@ def live(setup: Setup) -> Iterator[Live]:
 def result(simulation: Simulation, found: DirectoryAudit, seconds: float) -> dict[str, Any]:
     """The whole run as a program reads it."""
     setup, reports = simulation.setup, simulation.reports
-    metric = setup.metric
     return {
         "task": setup.task,
         "silos": setup.silos,
@@ -72,14 +71,14 @@ def result(simulation: Simulation, found: DirectoryAudit, seconds: float) -> dic
                 ],
                 "refused": each.refused,
                 "gas": {"open": each.opening, "submit": each.submissions, "publish": each.publication},
-                "metrics": {metric: each.score},
+                "metrics": each.metrics,
             }
             for each in reports
         ],
         "cancelled": simulation.cancelled,
         "ended": simulation.ended,
         "model": str(reports[-1].model) if reports else None,
-        "metrics": {metric: reports[-1].score} if reports else {},
+        "metrics": reports[-1].metrics if reports else {},
         "head": "0x" + found.audit.head.hex(),
         "audit": summary(found.audit, record=found.is_record),
         "seconds": round(seconds, 3),
@@ -106,7 +105,14 @@ def show(simulation: Simulation, console: Console) -> None:
     for each in simulation.reports:
         gas = "-" if each.gas is None else f"{each.gas:,}"
         out = str(len(each.excluded) + len(each.refused))
-        table.add_row(str(each.number), f"{each.score:.4f}", str(each.submitted), out, gas, short(str(each.model)))
+        table.add_row(
+            str(each.number),
+            f"{each.metrics[simulation.setup.metric]:.4f}",
+            str(each.submitted),
+            out,
+            gas,
+            short(str(each.model)),
+        )
     console.print(table)
     for line in (*_troubles(simulation), *simulation.cancelled):
         console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)

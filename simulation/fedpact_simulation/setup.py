@@ -21,7 +21,7 @@ _MAX_SEED = 2**31 - 1
 
 
 METRICS = {"digits": "accuracy", "breast_cancer": "accuracy", "diabetes": "r2"}
-"""Every built-in task, and the name of its score."""
+"""Every built-in task, and the figure that its trainers give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Setup:
     @property
     def metric(self) -> str:
         """Name of the score."""
-        return METRICS[self.task]
+        return self.charter.score
 
     @property
     def assignment(self) -> Assignment:
@@ -104,6 +104,7 @@ def prepare(
     if hostile_kind is not None:
         _one_of("hostile", hostile_kind, tuple(hostile.KINDS))
     agreed = _charter(task, charter, silos, rounds, seed, rule)
+    _one_of("charter, score", agreed.score, (METRICS[task],))
     return Setup(task, silos, seed, skew, agreed, ledger, hostile_kind, threads)
 
 

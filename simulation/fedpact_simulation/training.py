@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fedpact import errors
 from fedpact.artifacts.weights import Layout, Tensor, Weights
 from fedpact.errors import FedpactError, TrainingFailed
-from fedpact_client.trainer import Config, Fit
+from fedpact_client.trainer import Config, Fit, Metrics
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -61,8 +61,12 @@ class Training(Protocol):
         """Lets silo `silo` (from 0) train, as `Trainer.fit`."""
         ...
 
-    def score(self, weights: Weights) -> float:
-        """The score of weights on the held-out samples of all silos."""
+    def evaluate(self, silo: int, weights: Weights) -> Metrics:
+        """Figures of weights on what silo `silo` (from 0) held out, as `Trainer.evaluate`."""
+        ...
+
+    def judge(self, weights: Weights) -> Metrics:
+        """Figures of weights on the held-out samples of all silos."""
         ...
 
     def close(self) -> None:
@@ -93,7 +97,10 @@ class TrainingHere:
     def fit(self, silo: int, weights: Weights, config: Config) -> Fit:
         return self._silos[silo].fit(weights, config)
 
-    def score(self, weights: Weights) -> float:
+    def evaluate(self, silo: int, weights: Weights) -> Metrics:
+        return self._silos[silo].evaluate(weights)
+
+    def judge(self, weights: Weights) -> Metrics:
         return self._judge.evaluate(weights)
 
     def close(self) -> None:
@@ -117,11 +124,14 @@ class TrainingElsewhere:
     def fit(self, silo: int, weights: Weights, config: Config) -> Fit:
         worker = self._workers[silo % len(self._workers)]
         said, trained = worker.ask({"do": "fit", "silo": silo, "config": dict(config)}, weights)
-        return Fit(trained, said["samples"], said["score"])
+        return Fit(trained, said["samples"], said["metrics"])
 
-    def score(self, weights: Weights) -> float:
-        said, _ = self._workers[0].ask({"do": "score"}, weights)
-        return float(said["score"])
+    def evaluate(self, silo: int, weights: Weights) -> Metrics:
+        worker = self._workers[silo % len(self._workers)]
+        return dict(worker.ask({"do": "evaluate", "silo": silo}, weights)[0]["metrics"])
+
+    def judge(self, weights: Weights) -> Metrics:
+        return dict(self._workers[0].ask({"do": "judge"}, weights)[0]["metrics"])
 
     def close(self) -> None:
         for worker in self._workers:
@@ -138,6 +148,9 @@ class SiloTrainer:
     def fit(self, weights: Weights, config: Config) -> Fit:
         return self._training.fit(self._silo, weights, config)
 
+    def evaluate(self, weights: Weights) -> Metrics:
+        return self._training.evaluate(self._silo, weights)
+
 
 def start(assignment: Assignment, threads: int) -> Training:
     """Training for as many threads as the user allows: this process is one of them."""
@@ -153,7 +166,13 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=serve, args=(theirs,), daemon=True)
         self._lock = threading.Lock()
-        self._process.start()
+        # The terminal sends its interrupt to the whole group, and the parent decides what it means. A child inherits
+        # which signals are blocked, so it never meets this one, not even while it starts.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._pipe.send_bytes(json.dumps(asdict(assignment)).encode())
 
@@ -186,8 +205,6 @@ class _Worker:
 
 def serve(pipe: Connection) -> None:
     """The life of a training process."""
-    # The terminal sends its interrupt to all; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from threadpoolctl import threadpool_limits
 
     with contextlib.suppress(EOFError, OSError):  # The parent has gone.
@@ -214,10 +231,12 @@ def _answer(
             raise failed
         if request["do"] == "initial":
             return {}, initial
-        if request["do"] == "score":
-            return {"score": training.score(weights)}, {}
+        if request["do"] == "judge":
+            return {"metrics": dict(training.judge(weights))}, {}
+        if request["do"] == "evaluate":
+            return {"metrics": dict(training.evaluate(request["silo"], weights))}, {}
         fit = training.fit(request["silo"], weights, request["config"])
-        return {"samples": fit.samples, "score": fit.score}, fit.weights
+        return {"samples": fit.samples, "metrics": dict(fit.metrics)}, fit.weights
     except Exception as error:
         return {"error": str(error), "kind": type(error).__name__}, {}
 

@@ -66,6 +66,7 @@ def weights() -> list[dict[str, Any]]:
 
 CHARTER = """\
 format = "fedpact-charter/1"
+score = "accuracy"
 name = "Zwölf Häuser"
 duplicates = "keep"
 

@@ -111,6 +111,7 @@ class Charter(_Section):
     Attributes:
         model: the model's tensors by name.
         trainer: what every silo's trainer is told; text and integers, of which `name` is the trainer.
+        score: which of the trainer's metrics is the score on the ledger.
         duplicates: what to do with an update whose address another member submitted before.
     """
 
@@ -118,6 +119,7 @@ class Charter(_Section):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     model: dict[str, TensorSection]
     trainer: dict[str, str | int]
+    score: Annotated[str, Field(min_length=1, max_length=100)]
     rule: RuleSection
     rounds: RoundsSection
     limits: LimitsSection

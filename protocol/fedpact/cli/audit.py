@@ -68,6 +68,8 @@ def summary(found: Audit, *, record: bool) -> dict[str, Any]:
         "record": record,
         "head": "0x" + found.head.hex(),
         "anchored": found.anchored,
+        "attested": found.attested,
+        "disputed": found.disputed,
         "asserted": {str(each.number): each.asserted for each in found.rounds if each.asserted},
         "findings": [
             {"round": each.round, "what": each.what, "ledger": each.ledger, "derived": each.derived}
@@ -107,7 +109,10 @@ def verdict(found: Audit, *, record: bool) -> str:
         basis = "the record ends with the trusted head"
     else:
         basis = "the record is consistent in itself; --head would anchor it to a head that you trust"
-    return f"audit: {outcome}: {of_all}; {basis}"
+    asserted = sum(len(each.asserted) for each in found.rounds)
+    word = f"; {asserted} updates left out on the coordinator's word alone" if asserted else ""
+    disputed = f"; members dispute {found.disputed} models" if found.disputed else ""
+    return f"audit: {outcome}: {of_all}{word}{disputed}; {basis}"
 
 
 def short(cid: str) -> str:

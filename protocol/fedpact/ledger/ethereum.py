@@ -196,13 +196,13 @@ def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt
 
 
 def _revert_data(error: Exception) -> bytes:
-    """The bytes that a contract reverted with, however a node says them."""
+    """The bytes that a contract reverted with, however a node says them; none where it says nothing of the kind."""
     data = getattr(error, "data", None)
-    if isinstance(data, str) and data.startswith("0x"):
-        return bytes.fromhex(data[2:])
-    found = _REVERT_BYTES.search(str(error))  # eth-tester gives the repr of the bytes.
-    if found is None:
+    try:
+        if isinstance(data, str) and data.startswith("0x"):
+            return bytes.fromhex(data[2:])
+        found = _REVERT_BYTES.search(str(error)) if isinstance(error, TransactionFailed) else None
+        literal = ast.literal_eval(found.group()) if found else b""  # eth-tester gives the repr of the bytes.
+    except (ValueError, SyntaxError):
         return b""
-
-    literal = ast.literal_eval(found.group())
     return literal if isinstance(literal, bytes) else b""

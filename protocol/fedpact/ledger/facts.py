@@ -26,6 +26,9 @@ Hash = NewType("Hash", bytes)
 NO_HASH = Hash(bytes(32))
 """What the contract holds where nothing was put."""
 
+NO_TRANSCRIPT = Hash(bytes(28))
+"""The transcript before the first round."""
+
 FOREVER = 2**32 - 1
 """`Member.until` of one who is a member."""
 

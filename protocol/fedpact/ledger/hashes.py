@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from eth_hash.auto import keccak
 
-from fedpact.ledger.facts import Address, Hash, Identity, Terms, Update
+from fedpact.ledger.facts import Address, Hash, Identity, Limits, Terms, Update
 from fedpact.store.cid import Cid
 
 
-def first_head(identity: Identity, charter: Cid, genesis: Cid) -> Hash:
-    """The head of a federation without a round."""
-    return Hash(
-        keccak(_number(identity.chain_id) + _address(identity.contract) + _cid(charter) + _cid(genesis)),
-    )
+def first_head(identity: Identity, owner: Address, charter: Cid, genesis: Cid, limits: Limits) -> Hash:
+    """The head of a federation without a round: it binds all that the constructor was given."""
+    words = _number(identity.chain_id) + _address(identity.contract) + _address(owner) + _cid(charter) + _cid(genesis)
+    return Hash(keccak(words + b"".join(map(_number, (limits.min_quorum, limits.min_phase, limits.max_round)))))
 
 
 def published_head(head: Hash, round_number: int, transcript: Hash, model: Cid, manifest: Cid) -> Hash:
@@ -29,10 +28,23 @@ def rewound_head(head: Hash, round_number: int, base: Cid) -> Hash:
 
 
 def first_transcript(
-    head: Hash, round_number: int, charter: Cid, base: Cid, opener: Address, terms: Terms, expected: int
+    head: Hash,
+    last: Hash,
+    round_number: int,
+    charter: Cid,
+    base: Cid,
+    opener: Address,
+    terms: Terms,
+    expected: int,
 ) -> Hash:
-    """The transcript of a round without a submission (28 bytes): it binds all that the round starts from."""
-    words = head + _number(round_number) + _cid(charter) + _cid(base) + _address(opener) + _terms(terms)
+    """The transcript of a round without a submission (28 bytes): it binds all that the round starts from.
+
+    Args:
+        last: the transcript of the round before, published or cancelled; zeros (28 bytes) before the first round.
+    """
+    words = (
+        head + _transcript(last) + _number(round_number) + _cid(charter) + _cid(base) + _address(opener) + _terms(terms)
+    )
     return Hash(keccak(words + _number(expected))[4:])
 
 

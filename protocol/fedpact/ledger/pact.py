@@ -16,6 +16,7 @@ from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import (
     FOREVER,
     LAST_ROUND,
+    NO_TERMS,
     ZERO_ADDRESS,
     Address,
     Hash,
@@ -73,7 +74,7 @@ def found(identity: Identity, owner: Address, charter: Cid, genesis: Cid, limits
     _check_cid(charter)
     _check_cid(genesis)
     _check_limits(limits)
-    return events.Founded(owner, charter, genesis, limits, hashes.first_head(identity, charter, genesis))
+    return events.Founded(owner, charter, genesis, limits, hashes.first_head(identity, owner, charter, genesis, limits))
 
 
 def execute(view: View, sender: Address, action: Action, now: int) -> tuple[Event, ...]:
@@ -265,13 +266,8 @@ def _publish(view: View, sender: Address, action: actions.Publish, now: int) -> 
 def _cancel_round(view: View, sender: Address, action: actions.CancelRound, now: int) -> tuple[Event, ...]:
     current = _current(view, action.round)
     if sender not in (current.opener, view.owner):
-        phase, quorum = current.phase(now), current.terms.quorum
-        hopeless = (
-            (phase > Phase.REGISTRATION and current.expected < quorum)
-            or (phase > Phase.COMMITMENT and current.awaited < quorum)
-            or (phase > Phase.SUBMISSION and len(current.submissions) < quorum)
-        )
-        if not hopeless and phase is not Phase.EXPIRED:
+        phase = current.phase(now)
+        if not current.hopeless(phase) and phase is not Phase.EXPIRED:
             raise CannotCancel(sender, phase)
     return (events.RoundCancelled(action.round, sender),)
 
@@ -304,7 +300,9 @@ def _opened(
         raise WrongRound(number, RoundNumber(view.number + 1))
     _check_terms(view, terms, now)
     expected = 0 if terms.register_by else view.member_count
-    transcript = hashes.first_transcript(head, number, view.charter, base, sender, terms, expected)
+    transcript = hashes.first_transcript(
+        head, view.last_transcript, number, view.charter, base, sender, terms, expected
+    )
     return events.RoundOpened(number, sender, base, terms, expected, transcript)
 
 
@@ -430,7 +428,7 @@ def _cause(view: View, event: Event) -> tuple[Address, Action]:
         case events.UpdateRevealed(number, member, update, salt):
             return member, actions.Reveal(number, update, salt)
         case events.RoundPublished(number, coordinator, transcript, model, manifest):
-            return coordinator, actions.Publish(number, transcript, model, manifest, Terms(0, 0, 0, 0, 0))
+            return coordinator, actions.Publish(number, transcript, model, manifest, NO_TERMS)
         case events.RoundCancelled(number, by):
             return by, actions.CancelRound(number)
         case events.Rewound(number, base):

@@ -17,6 +17,7 @@ from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import (
     FOREVER,
     NO_HASH,
+    NO_TRANSCRIPT,
     ZERO_ADDRESS,
     Address,
     Hash,
@@ -110,6 +111,15 @@ class Round:
         """The last second in which another coordinator may publish it."""
         return 2 * self.terms.publish_by - self.terms.submit_by
 
+    def hopeless(self, phase: Phase) -> bool:
+        """Whether it can no longer reach its quorum, in a phase."""
+        quorum = self.terms.quorum
+        return (
+            (phase > Phase.REGISTRATION and self.expected < quorum)
+            or (phase > Phase.COMMITMENT and self.awaited < quorum)
+            or (phase > Phase.SUBMISSION and len(self.submissions) < quorum)
+        )
+
     def phase(self, now: int) -> Phase:
         """The phase in a block with timestamp `now`."""
         terms = self.terms
@@ -171,6 +181,12 @@ class View:
         return self.rounds.get(self.number)
 
     @property
+    def last_transcript(self) -> Hash:
+        """The transcript of the current round, or the last; zeros before the first."""
+        current = self.round
+        return NO_TRANSCRIPT if current is None else current.transcript
+
+    @property
     def open_round(self) -> Round | None:
         """The round that is open, if one is."""
         current = self.round
@@ -214,7 +230,8 @@ class View:
     # ------------------------------------------------------------------------------------------------ one fold an event
 
     def _founded(self, event: events.Founded) -> None:
-        self._require_equal("head", hashes.first_head(self.identity, event.charter, event.genesis), event.head)
+        derived = hashes.first_head(self.identity, event.owner, event.charter, event.genesis, event.limits)
+        self._require_equal("head", derived, event.head)
         self.founded = True
         self.owner, self.charter, self.limits = event.owner, event.charter, event.limits
         self.genesis = self.base = event.genesis
@@ -259,7 +276,14 @@ class View:
         self._require_equal("base", self.base, event.base)
         self._require_equal("expected", 0 if event.terms.register_by else self.member_count, event.expected)
         seed = hashes.first_transcript(
-            self.head, event.round, self.charter, event.base, event.coordinator, event.terms, event.expected
+            self.head,
+            self.last_transcript,
+            event.round,
+            self.charter,
+            event.base,
+            event.coordinator,
+            event.terms,
+            event.expected,
         )
         self._require_equal("transcript", seed, event.transcript)
         self.number = event.round

@@ -112,7 +112,7 @@ def _combine(layout: Layout, rule: Rule, index: int, blocks: Sequence[bytes], sa
         arrays = [
             np.frombuffer(block, run.dtype, (run.stop - run.start) // run.dtype.itemsize, run.start) for block in blocks
         ]
-        pieces.append(rule.combine(arrays, samples).astype(run.dtype, copy=False).tobytes())
+        pieces.append(rule.combine(arrays, samples).tobytes())
     return b"".join(pieces)
 
 

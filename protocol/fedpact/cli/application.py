@@ -1,0 +1,46 @@
+"""All commands as one application.
+
+Commands of other packages are found through the entry-point group `fedpact.commands`. The module of a command imports
+nothing heavy before the command is called, so that `fedpact --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import typer
+
+from fedpact.cli.audit import audit
+
+COMMANDS = "fedpact.commands"
+
+
+def application() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        name="fedpact",
+        help="Federated learning bound by a pact: organisations train one model together, and any of them can "
+        "re-derive every published model, bit for bit.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # Its imports are most of what `--help` would take.
+    )
+    app.callback()(_options)
+    app.command()(audit)
+    for each in sorted(entry_points(group=COMMANDS), key=lambda found: found.name):
+        app.command(each.name)(each.load())
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fedpact {version('fedpact')}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    pass
