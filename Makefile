@@ -35,7 +35,7 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/user: $(VENV)/made pyproject.toml
-	@echo "installing fedpact into $(VENV) (once)"
+	@echo "installing fedpact into $(VENV) (once; a minute or two)"
 	@$(PIP) --editable .
 	@touch $@
 

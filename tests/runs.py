@@ -83,7 +83,14 @@ class Copy:
                     event = replace(event, transcript=current.transcript, head=head)
                 if isinstance(event, RoundOpened):
                     seed = hashes.first_transcript(
-                        view.head, event.round, view.charter, view.base, event.coordinator, event.terms, event.expected
+                        view.head,
+                        view.last_transcript,
+                        event.round,
+                        view.charter,
+                        view.base,
+                        event.coordinator,
+                        event.terms,
+                        event.expected,
                     )
                     event = replace(event, base=view.base, transcript=seed)
                 forged.append(replace(entry, event=event))

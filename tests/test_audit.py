@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from fedpact.artifacts import charter as charters
+from fedpact.derivation import derive
 from fedpact.ledger.events import RoundPublished, UpdateSubmitted
 from fedpact.store.cid import Cid
+from fedpact.store.unixfs import add, read_small
 from fedpact.workdir import audit_directory
 from runs import ROUNDS, Copy, fedpact, simulate
 
@@ -166,6 +170,45 @@ def test_an_asserted_exclusion_is_named_even_where_the_model_follows(copy: Copy)
     said = json.loads(fedpact("audit", copy.path, "--json").stdout)
     assert said["asserted"] == {"1": [1]}
     assert any(finding["what"] == "model" for finding in said["findings"])
+
+
+def test_a_member_left_out_on_the_coordinators_word_alone_is_named(copy: Copy) -> None:
+    """A model that follows from the others is reproduced; what was only asserted is said in the verdict."""
+    current = copy.view.rounds[ROUNDS]
+    charter = charters.decode(read_small(copy.blocks, current.charter, charters.MAX_BYTES))
+    derived = derive(current, charter, copy.blocks, into=copy.blocks, asserted={1})
+    assert derived.model is not None
+    copy.republish(ROUNDS, derived.model.root, add(copy.blocks, derived.manifest.encode()).root)
+    (copy.path / "result.json").unlink()
+    done = fedpact("audit", copy.path)
+    assert f"round {ROUNDS}: the update of member 1 was left out as unavailable, and is here" in done.stdout
+    assert "updates left out on the coordinator's word alone: 1" in done.stdout
+    assert "the run did not finish" in done.stdout
+
+
+def test_a_record_without_rounds_vouches_for_no_model(copy: Copy) -> None:
+    """A model beside a ledger that published none is a finding."""
+    copy.rewrite(lambda entries: entries[:5])
+    assert "model.safetensors: the ledger says no model" in _found(copy)
+
+
+@pytest.mark.parametrize("name", ["result.json", "model.safetensors", "ledger.jsonl"])
+def test_what_is_no_file_does_not_stop_an_audit(copy: Copy, name: str) -> None:
+    """A pipe in a file's place is named, and not waited for."""
+    (copy.path / name).unlink()
+    os.mkfifo(copy.path / name)
+    done = fedpact("audit", copy.path, timeout=60)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_text_that_a_terminal_would_obey_is_not_passed_on(copy: Copy) -> None:
+    """A report full of escape sequences cannot write its own verdict."""
+    path = copy.path / "result.json"
+    said = json.loads(path.read_bytes())
+    said["model"] = "\x1b[2J\x1b[H\x85audit: ok \ud800"
+    path.write_text(json.dumps(said), "utf-8")
+    assert "\x1b" not in _found(copy)
 
 
 def test_every_entry_that_is_removed(copy: Copy, head: str) -> None:

@@ -254,7 +254,7 @@ def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     for name, says in (
         ("finished", "holds a finished simulation of 3 rounds"),
         ("files", "thesis.tex"),
-        ("file", "File exists"),
+        ("file", "expected a directory, found a file"),
         ("file/below", "Not a directory"),
     ):
         before = sorted(tmp_path.rglob("*"))
@@ -268,7 +268,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """Where the system allows no new files, for root either."""
     done = fedpact("simulate", "diabetes", "--workdir", "/proc/fedpact")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "workdir /proc/fedpact: No such file or directory" in done.stderr
+    assert "workdir /proc/fedpact: cannot be written: No such file or directory" in done.stderr
 
 
 def test_a_disk_that_takes_no_more_ends_in_one_line(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_runs_that_are_not_told_where_do_not_disturb_one_another(tmp_path: Path)
             "1",
             cwd=tmp_path,
         )
-        assert f"fedpact-runs/diabetes-{number} " in done.stdout
+        assert f"files: fedpact-runs/diabetes-{number}\n" in done.stdout
 
 
 def test_help_answers_at_once() -> None:

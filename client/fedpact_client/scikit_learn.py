@@ -125,6 +125,10 @@ def _estimator(config: Config, classes: int) -> Any:
     name = config.get("name")
     if name not in TRAINERS:
         raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}")
+    known = ["name", "epochs", "batch_size", "learning_rate", "seed", *(["hidden"] if name == "perceptron" else [])]
+    for setting in config:
+        if setting not in known:
+            raise CharterError(f"trainer.{setting}: {name} has the settings {', '.join(known)}")
     if (name == "softmax_regression" and not classes) or (name == "linear_regression" and classes):
         raise CharterError(f"trainer.name: {name} does not fit the task, which has {classes or 'no'} classes")
     settings = {

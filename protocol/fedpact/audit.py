@@ -22,6 +22,8 @@ from fedpact.ledger.events import CharterAmended, Entry, Founded, Rewound
 from fedpact.ledger.facts import NO_HASH, Hash, Identity
 from fedpact.ledger.pact import replay
 from fedpact.ledger.view import Round, View
+from fedpact.rules import RULES
+from fedpact.rules.engine import aggregate
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import Dag, open_file, read_small
@@ -63,6 +65,7 @@ class RoundAudit:
     Attributes:
         asserted: members (by index) that the coordinator says it could not fetch: its word alone.
         unchecked: why the round could not be checked; empty where it could.
+        present: those of them whose updates are in this store.
         rejected: member indexes of the updates that were excluded by proof.
     """
 
@@ -71,6 +74,7 @@ class RoundAudit:
     included: int = 0
     rejected: list[int] = field(default_factory=list)
     asserted: list[int] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     unchecked: str = ""
 
@@ -92,6 +96,7 @@ class Audit:
         unchecked: what of the record as a whole could not be checked, and why.
         head: the head that the entries fold to.
         anchored: whether a trusted head was given and is this one.
+        attested, disputed: how often a member's last word on a round is that it reproduced the model, or did not.
     """
 
     rounds: list[RoundAudit] = field(default_factory=list)
@@ -163,8 +168,9 @@ def audit(
         result.anchored = view.head == trusted_head
         if not result.anchored:
             result.findings.append(Finding(0, "head", "0x" + trusted_head.hex() + " (trusted)", "0x" + view.head.hex()))
-    result.attested = sum(each.reproduced for each in view.attestations)
-    result.disputed = len(view.attestations) - result.attested
+    last_words = {(each.round, each.member): each.reproduced for each in view.attestations}
+    result.attested = sum(last_words.values())
+    result.disputed = len(last_words) - result.attested
 
     known = _read_charters(entries, blocks, result)
     _check_genesis(view, known.get(view.rounds[1].charter if 1 in view.rounds else view.charter), blocks, result)
@@ -202,7 +208,12 @@ def _check_genesis(view: View, charter: Charter | None, blocks: Blocks, result: 
         return
     layout = charter.layout()
     try:
-        layout.decode(open_file(blocks, view.genesis, layout.size).read())
+        genesis = open_file(blocks, view.genesis, layout.size)
+        outcome = aggregate(layout, RULES[charter.rule.name], [genesis], [1], into=_Discard())
+        for error in outcome.missing.values():
+            raise error
+        for fault in outcome.faults.values():
+            result.findings.append(Finding(0, "genesis", str(view.genesis), fault.detail))
     except ContentError as error:
         result.findings.append(Finding(0, "genesis", str(view.genesis), str(error)))
     except StoreError as error:
@@ -224,7 +235,7 @@ def _audit_round(current: Round, charter: Charter | None, blocks: Blocks, thread
         return each
     try:
         _check_stored_model(current.number, current.model, charter, blocks, each)
-        published = _read_manifest(current.number, current.manifest, blocks, each)
+        published = _read_manifest(current, current.manifest, blocks, each)
         if published is not None:
             _compare(current, charter, published, blocks, threads, each)
     except StoreError as error:
@@ -248,11 +259,11 @@ def _check_stored_model(number: int, model: Cid, charter: Charter, blocks: Block
             each.findings.append(Finding(number, f"model, block {index}", str(leaf), str(error)))
 
 
-def _read_manifest(number: int, cid: Cid, blocks: Blocks, each: RoundAudit) -> Manifest | None:
+def _read_manifest(current: Round, cid: Cid, blocks: Blocks, each: RoundAudit) -> Manifest | None:
     try:
-        return manifests.decode(read_small(blocks, cid, manifests.MAX_BYTES))
+        return manifests.decode(read_small(blocks, cid, manifests.most_bytes(len(current.submissions))))
     except ContentError as error:
-        each.findings.append(Finding(number, "manifest", str(cid), str(error)))
+        each.findings.append(Finding(current.number, "manifest", str(cid), str(error)))
         return None
 
 
@@ -265,6 +276,7 @@ def _compare(
     manifest = derived.manifest
     each.included = len(manifest.included)
     each.asserted = [line.index for line in manifest.excluded if line.reason == manifests.ASSERTED]
+    each.present = [line.index for line in manifest.excluded if line.index in asserted and _is_here(blocks, line)]
     each.rejected = [line.index for line in manifest.excluded if line.reason != manifests.ASSERTED]
     number = current.number
     each.findings += _compare_lines(number, published, manifest)
@@ -276,6 +288,14 @@ def _compare(
         each.findings.append(Finding(number, "model", str(current.model), "too few usable updates for a model"))
     elif derived.model.root != current.model:
         each.findings += _compare_models(current, derived.model, blocks)
+
+
+def _is_here(blocks: Blocks, line: Line) -> bool:
+    try:
+        open_file(blocks, Cid.parse(line.update), line.size).leaf(0)
+    except FedpactError:
+        return False
+    return True
 
 
 def _compare_lines(number: int, published: Manifest, derived: Manifest) -> list[Finding]:

@@ -19,7 +19,7 @@ def ending(view: View, charter: Charter, *, publishing: Round | None = None) -> 
     stop = charter.stop
     rounds = view.published + ([publishing] if publishing is not None else [])
     if len(rounds) >= stop.rounds:
-        return f"{len(rounds)} rounds, as the charter says"
+        return f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}, as the charter says"
     failures = _cancelled_in_a_row(list(view.rounds.values())) if publishing is None else 0
     if failures >= stop.failures:
         return f"{failures} cancelled rounds in a row"

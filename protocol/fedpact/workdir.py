@@ -17,21 +17,29 @@ from fedpact.errors import InputError, InvalidDocument, RecordDamaged, RecordInc
 from fedpact.ledger import record
 from fedpact.ledger.facts import Hash
 from fedpact.ledger.record import DRY_RUN, Record
+from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
-from fedpact.store.unixfs import address
+from fedpact.store.unixfs import LEAF, build
 
 STORE = "store"
 LEDGER = "ledger.jsonl"
 MODEL = "model.safetensors"
 RESULT = "result.json"
+_MAX_RESULT = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryAudit:
-    """An audit, and whether what was audited is a record at all (a dry run is none)."""
+    """An audit of a directory.
+
+    Attributes:
+        is_record: whether what was audited is a record at all; a dry run is none.
+        finished: whether the run reported its end.
+    """
 
     audit: Audit
     is_record: bool
+    finished: bool
 
 
 def audit_directory(directory: Path, *, trusted_head: Hash | None = None, threads: int = 1) -> DirectoryAudit:
@@ -41,19 +49,24 @@ def audit_directory(directory: Path, *, trusted_head: Hash | None = None, thread
         InputError: it is no directory, or one without a ledger.
         RecordDamaged: the ledger cannot be read.
     """
-    if not directory.is_dir():
-        raise InputError(f"{directory}: not a directory")
+    try:
+        if not directory.is_dir():
+            raise InputError(f"{directory}: not a directory")
+    except OSError as error:  # A name that is too long, and the like.
+        raise InputError(f"{str(directory)[:80]}: {error.strerror}") from None
     if not (directory / LEDGER).exists():
         raise InputError(f"{directory}: {describe(directory)}")
     try:
         read = record.read(directory / LEDGER)
     except RecordInconsistent as error:
-        return DirectoryAudit(Audit(findings=[Finding(0, "record", "a whole record", str(error))]), True)
+        broken = Audit(findings=[Finding(0, "record", "entries without a gap", str(error))])
+        return DirectoryAudit(broken, True, (directory / RESULT).exists())
     blocks = DirectoryBlocks(directory / STORE)
     found = audit(read.identity, read.entries, blocks, trusted_head=trusted_head, threads=threads)
     _check_model(directory, found)
     _check_result(directory, found)
-    return DirectoryAudit(found, read.kind != DRY_RUN)
+    is_record = read.kind != DRY_RUN and read.identity.chain_id != 0
+    return DirectoryAudit(found, is_record, (directory / RESULT).exists())
 
 
 def describe(directory: Path) -> str:
@@ -80,37 +93,49 @@ def describe(directory: Path) -> str:
 def _check_model(directory: Path, found: Audit) -> None:
     """The exported model must be the one published last; where a run was cut off, one that was published."""
     path = directory / MODEL
-    if not found.rounds:
-        return
-    last = found.rounds[-1]
+    published = [str(each.model) for each in found.rounds]
     cut_off = not (directory / RESULT).exists()
-    try:
-        derived = address(path.read_bytes())
-    except FileNotFoundError:
-        if not cut_off:
+    if not path.exists():
+        if published and not cut_off:
             found.unchecked.append(f"{MODEL}: missing")
         return
+    try:
+        derived = str(_address(path))
     except OSError as error:
         found.unchecked.append(f"{MODEL}: {error.strerror}")
         return
-    if derived != last.model and not (cut_off and derived in {each.model for each in found.rounds}):
-        found.findings.append(Finding(last.number, MODEL, str(last.model), str(derived)))
+    if derived not in (published if cut_off else published[-1:]):
+        last = published[-1] if published else "no model"
+        found.findings.append(Finding(len(published), MODEL, last, derived))
 
 
 def _check_result(directory: Path, found: Audit) -> None:
     """The report must not claim another model or head; a run that was cut off has none."""
     path = directory / RESULT
-    if not path.exists() or not found.rounds:
+    if not path.exists():
         return
     try:
+        if not path.is_file() or path.stat().st_size > _MAX_RESULT:
+            raise InvalidDocument(f"{RESULT}: not a file of at most {_MAX_RESULT} bytes")
         said = canonical.parse(path.read_bytes(), RESULT)
-        model, head = str(said["model"]), str(said["head"])
+        claims = {"model": said["model"], "head": said["head"]}
     except (OSError, InvalidDocument, TypeError, KeyError):
         found.findings.append(Finding(0, RESULT, "a report of the run", "something that cannot be read"))
         return
-    for name, claimed, derived in (
-        ("model", model, str(found.rounds[-1].model)),
-        ("head", head, "0x" + found.head.hex()),
-    ):
-        if claimed != derived:
-            found.findings.append(Finding(0, f"{RESULT}, {name}", derived, claimed))
+    derived = {"model": str(found.rounds[-1].model) if found.rounds else None, "head": "0x" + found.head.hex()}
+    for name, claimed in claims.items():
+        if claimed != derived[name]:
+            found.findings.append(Finding(0, f"{RESULT}, {name}", str(derived[name]), str(claimed)[:200]))
+
+
+def _address(path: Path) -> Cid:
+    """The address of a file, read piece by piece."""
+    if not path.is_file():
+        raise OSError(0, "not a file")
+    leaves: list[Cid] = []
+    size = 0
+    with path.open("rb") as file:
+        while (piece := file.read(LEAF)) or not leaves:
+            leaves.append(Cid.of(piece))
+            size += len(piece)
+    return build(leaves, size).root

@@ -7,10 +7,16 @@ import os
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fedpact.workdir import DirectoryAudit
+
+    from fedpact_simulation.federation import Simulation
 
 RUNS = Path("fedpact-runs")
 """Where a run goes that was not told where."""
@@ -51,10 +57,8 @@ def simulate(
     """
     started = time.monotonic()
     # Only now: these bring numpy and pydantic.
-    from fedpact.cli.audit import show, verdict
     from fedpact.errors import FedpactError, Interrupted
     from fedpact.workdir import audit_directory
-    from rich.console import Console
 
     from fedpact_simulation import chain, report, training
     from fedpact_simulation.federation import Simulation
@@ -85,7 +89,7 @@ def simulate(
                     simulation.run()
                 finally:
                     done = len(simulation.reports)
-            found = audit_directory(directory.path, threads=threads)
+            found = replace(audit_directory(directory.path, threads=threads), finished=True)
             answer = report.result(simulation, found, time.monotonic() - started)
             report.write(directory.path, answer)
         except Interrupted as error:
@@ -93,21 +97,30 @@ def simulate(
             raise Interrupted(error.exit_code - 128, f"interrupted after round {done}; {left}") from None
         finally:
             directory.sweep()
-    if as_json:
-        sys.stdout.write(json.dumps(answer) + "\n")
-    else:
-        console = Console()
-        report.show(simulation, console)
-        if found.audit.exit_code:
-            show(found.audit, record=found.is_record)
-        head = f"0x{found.audit.head.hex()}"
-        for line in (
-            f"ended: {simulation.ended}",
-            f"model: {answer['model']}",
-            verdict(found.audit, record=found.is_record),
-            f"check it yourself: fedpact audit {directory.path} --head {head}",
-        ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if as_json:
+            sys.stdout.write(json.dumps(answer) + "\n")
+        elif simulation.reports:
+            _show(simulation, found, directory.path)
     if not simulation.reports:
-        raise FedpactError(f"no model was published: {simulation.ended}: {simulation.cancelled[-1]}")
+        raise FedpactError(f"no model was published: {simulation.ended}; {simulation.cancelled[-1]}")
     raise typer.Exit(found.audit.exit_code)
+
+
+def _show(simulation: Simulation, found: DirectoryAudit, directory: Path) -> None:
+    """The run as a person reads it."""
+    from fedpact.cli.audit import show, verdict
+    from rich.console import Console
+
+    from fedpact_simulation import report
+
+    console = Console()
+    report.show(simulation, console)
+    if found.audit.exit_code:
+        show(found)
+    lines = [f"ended: {simulation.ended}", f"model: {simulation.reports[-1].model}", verdict(found)]
+    if found.is_record:
+        lines.append(f"check it yourself: fedpact audit {directory} --head 0x{found.audit.head.hex()}")
+    else:
+        lines.append(f"files: {directory}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

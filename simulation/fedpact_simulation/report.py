@@ -31,7 +31,8 @@ class Live:
     def __call__(self, report: RoundReport) -> None:
         """Shows a round that ended."""
         gas = "" if report.gas is None else f", {report.gas:,} gas"
-        text = f"{self._metric} {report.metrics[self._metric]:.4f}, {report.submitted} submissions{gas}, {short(str(report.model))}"
+        score = f"{self._metric} {report.metrics[self._metric]:.4f}"
+        text = f"{score}, {report.submitted} submissions{gas}, {short(str(report.model))}"
         self._bar.update(self._task, completed=report.number, description=text)
 
 
@@ -80,7 +81,7 @@ def result(simulation: Simulation, found: DirectoryAudit, seconds: float) -> dic
         "model": str(reports[-1].model) if reports else None,
         "metrics": reports[-1].metrics if reports else {},
         "head": "0x" + found.audit.head.hex(),
-        "audit": summary(found.audit, record=found.is_record),
+        "audit": summary(found),
         "seconds": round(seconds, 3),
     }
 
@@ -100,7 +101,7 @@ def write(directory: Path, report: dict[str, Any]) -> None:
 def show(simulation: Simulation, console: Console) -> None:
     """The rounds as a table, and what went wrong in them."""
     table = Table(box=None, header_style="bold")
-    for name in ("round", simulation.setup.metric, "submissions", "excluded", "gas", "model"):
+    for name in ("round", simulation.setup.metric, "submissions", "left out", "gas", "model"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for each in simulation.reports:
         gas = "-" if each.gas is None else f"{each.gas:,}"

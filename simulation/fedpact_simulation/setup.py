@@ -127,6 +127,8 @@ class Workdir:
             else:
                 self.path = wanted
                 self._made = not wanted.exists()
+                if wanted.exists() and not wanted.is_dir():
+                    raise InputError(f"workdir {wanted}: expected a directory, found a file")
                 wanted.mkdir(parents=True, exist_ok=True)
                 if any(wanted.iterdir()):
                     raise InputError(f"workdir {wanted}: {describe(wanted)}; expected a new or empty directory")
@@ -134,7 +136,7 @@ class Workdir:
                 probe.touch()
                 probe.unlink()
         except OSError as error:
-            raise InputError(f"workdir {wanted or otherwise.parent}: {error.strerror}") from None
+            raise InputError(f"workdir {wanted or otherwise.parent}: cannot be written: {error.strerror}") from None
 
     def sweep(self) -> None:
         """Removes what a run left unfinished: temporary files, and everything where there is no record yet."""

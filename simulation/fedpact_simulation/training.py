@@ -167,12 +167,12 @@ class _Worker:
         self._process: SpawnProcess = context.Process(target=serve, args=(theirs,), daemon=True)
         self._lock = threading.Lock()
         # The terminal sends its interrupt to the whole group, and the parent decides what it means. A child inherits
-        # which signals are blocked, so it never meets this one, not even while it starts.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # what is ignored, so it never meets this one, not even while it starts.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         self._pipe.send_bytes(json.dumps(asdict(assignment)).encode())
 

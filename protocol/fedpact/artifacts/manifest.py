@@ -17,6 +17,12 @@ FORMAT = "fedpact-manifest/1"
 MAX_BYTES = 64 << 20
 """Bytes that a manifest has at most: 65,535 submissions need half of it."""
 
+
+def most_bytes(submissions: int) -> int:
+    """Bytes that the manifest of a round with so many submissions has at most."""
+    return min(MAX_BYTES, 4096 + 1024 * submissions)
+
+
 Decision = Literal["included", "excluded"]
 Reason = Literal[
     "",

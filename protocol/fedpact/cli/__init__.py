@@ -30,6 +30,8 @@ def main() -> NoReturn:
         # Whoever read our output has gone; nothing is left to say to anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(f"output: {error.strerror or error}", 1)
     except Exception as error:
         # The command line's own errors, whichever library under typer they come from.
         message = getattr(error, "format_message", None)
@@ -46,6 +48,6 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    one_line = " ".join(message.split())
+    one_line = "".join(each if each.isprintable() else " " for each in " ".join(message.split()))
     sys.stderr.write(f"fedpact: error: {one_line}\n")
     sys.exit(code)

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedpact.errors import FedpactError, InputError
+
 if TYPE_CHECKING:
     from fedpact.audit import Audit
+    from fedpact.workdir import DirectoryAudit
+
+
+class NotChecked(FedpactError):
+    """An audit that could not be carried out."""
+
+    exit_code = 2
 
 
 def audit(
@@ -33,7 +42,6 @@ def audit(
     Example:
       fedpact audit fedpact-runs/digits-1 --head 0x5f…
     """
-    from fedpact.errors import FedpactError, InputError
     from fedpact.ledger.facts import Hash
     from fedpact.workdir import audit_directory
 
@@ -51,21 +59,24 @@ def audit(
         # Whatever keeps an audit from its answer is "could not be checked", never "differs".
         error.exit_code = max(2, error.exit_code)
         raise
+    except (Exception, MemoryError) as error:
+        raise NotChecked(f"{directory}: the audit itself failed: {type(error).__name__}: {error}") from error
     if as_json:
-        sys.stdout.write(json.dumps(summary(found.audit, record=found.is_record)) + "\n")
+        sys.stdout.write(json.dumps(summary(found)) + "\n")
     else:
-        show(found.audit, record=found.is_record)
+        show(found)
     raise typer.Exit(found.audit.exit_code)
 
 
-def summary(found: Audit, *, record: bool) -> dict[str, Any]:
+def summary(directory: DirectoryAudit) -> dict[str, Any]:
     """An audit as a program reads it."""
+    found = directory.audit
     return {
         "rounds": len(found.rounds),
         "reproduced": found.reproduced,
         "ok": found.exit_code == 0,
         "verdict": found.verdict.value,
-        "record": record,
+        "record": directory.is_record,
         "head": "0x" + found.head.hex(),
         "anchored": found.anchored,
         "attested": found.attested,
@@ -75,44 +86,65 @@ def summary(found: Audit, *, record: bool) -> dict[str, Any]:
             {"round": each.round, "what": each.what, "ledger": each.ledger, "derived": each.derived}
             for each in found.all_findings
         ],
-        "unchecked": found.unchecked
-        + [f"round {each.number}: {each.unchecked}" for each in found.rounds if each.unchecked],
+        "unchecked": _unchecked(found),
     }
 
 
-def show(found: Audit, *, record: bool) -> None:
+def show(directory: DirectoryAudit) -> None:
     """An audit as a person reads it."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    table = Table(box=None, header_style="bold")
-    for name in ("round", "included", "excluded", "asserted", "model", "verdict"):
-        table.add_column(name, justify="left" if name in ("model", "verdict") else "right", no_wrap=True)
-    for each in found.rounds:
-        counts = (each.number, each.included, len(each.rejected), len(each.asserted))
-        table.add_row(*map(str, counts), short(str(each.model)), each.verdict.value)
-    console.print(table)
-    for line in (*map(str, found.all_findings), *summary(found, record=record)["unchecked"]):
-        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
-    console.print(verdict(found, record=record), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"head: 0x{found.head.hex()}", markup=False, highlight=False, soft_wrap=True)
+    found, console = directory.audit, Console()
+    if found.rounds:
+        table = Table(box=None, header_style="bold")
+        for name in ("round", "included", "excluded", "asserted", "model", "verdict"):
+            table.add_column(name, justify="left" if name in ("model", "verdict") else "right", no_wrap=True)
+        for each in found.rounds:
+            counts = (each.number, each.included, len(each.rejected), len(each.asserted))
+            table.add_row(*map(str, counts), short(str(each.model)), each.verdict.value)
+        console.print(table)
+    here = [
+        f"round {each.number}: the update of member {index} was left out as unavailable, and is here"
+        for each in found.rounds
+        for index in each.present
+    ]
+    lines = [f"- {line}" for line in (*map(str, found.all_findings), *_unchecked(found), *here)]
+    for line in (*lines, verdict(directory), f"head: 0x{found.head.hex()}"):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def verdict(found: Audit, *, record: bool) -> str:
+def verdict(directory: DirectoryAudit) -> str:
     """The answer in one sentence."""
-    of_all = f"{found.reproduced} of {len(found.rounds)} models reproduced bit for bit"
-    outcome = {0: "ok", 1: "DIFFERS", 2: "NOT CHECKED"}[found.exit_code]
-    if not record:
-        basis = "no record: a dry run within one process"
-    elif found.anchored:
-        basis = "the record ends with the trusted head"
-    else:
-        basis = "the record is consistent in itself; --head would anchor it to a head that you trust"
+    found = directory.audit
+    parts = [f"{found.reproduced} of {len(found.rounds)} models reproduced bit for bit"]
+    elsewhere = len(found.findings)
+    if elsewhere:
+        parts.append(f"{elsewhere} other finding{'s' if elsewhere > 1 else ''}")
     asserted = sum(len(each.asserted) for each in found.rounds)
-    word = f"; {asserted} updates left out on the coordinator's word alone" if asserted else ""
-    disputed = f"; members dispute {found.disputed} models" if found.disputed else ""
-    return f"audit: {outcome}: {of_all}{word}{disputed}; {basis}"
+    if asserted:
+        parts.append(f"updates left out on the coordinator's word alone: {asserted}")
+    if found.disputed:
+        parts.append(f"members dispute a model: {found.disputed}")
+    if not directory.finished:
+        parts.append("the run did not finish")
+    if not directory.is_record:
+        parts.append("no record: a dry run within one process")
+    elif found.anchored:
+        parts.append("the record ends with the trusted head")
+    elif not elsewhere:
+        parts.append("the record is consistent in itself; --head would anchor it to a head that you trust")
+    outcome = {0: "ok", 1: "DIFFERS", 2: "NOT CHECKED"}[found.exit_code]
+    return f"audit: {outcome}: {'; '.join(parts)}"
+
+
+def printable(line: str) -> str:
+    """A line without what a terminal would obey: it may hold text from a hostile record."""
+    return "".join(each if each.isprintable() else "?" for each in line)
+
+
+def _unchecked(found: Audit) -> list[str]:
+    return found.unchecked + [f"round {each.number}: {each.unchecked}" for each in found.rounds if each.unchecked]
 
 
 def short(cid: str) -> str:

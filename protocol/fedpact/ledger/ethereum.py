@@ -141,7 +141,11 @@ class EthereumLedger:
             if sender not in self._nonces:
                 self._nonces[sender] = self._web3.eth.get_transaction_count(account.address)
             fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
-            mined = _send(self._web3, account, {**asked, **fixed})
+            try:
+                mined = _send(self._web3, account, {**asked, **fixed})
+            except LedgerError:
+                del self._nonces[sender]  # Whether it was taken is not known: ask the node next time.
+                raise
             self._nonces[sender] += 1
         if mined["status"] != 1:
             _simulate(self._web3, self._abi, asked)
@@ -191,7 +195,7 @@ def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt
         filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
         sent = web3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction)
         return web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_SECONDS, poll_latency=0.05)
-    except (Web3Exception, ValidationError) as error:
+    except (Web3Exception, ValidationError, OSError) as error:
         raise LedgerError(f"transaction of {address(account.address)}: {str(error)[:200]}") from None
 
 

@@ -45,7 +45,10 @@ class OutOfRange(LedgerError):
     """A value that its type on the ledger cannot hold."""
 
     def __init__(self, name: str, value: object, least: int, most: int) -> None:
-        super().__init__(f"{name}: expected {least} to {most}, found {value}")
+        shown = (
+            f"a number of {value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 300 else value
+        )
+        super().__init__(f"{name}: expected {least} to {most}, found {shown}")
 
 
 def address(text: str) -> Address:

@@ -100,6 +100,8 @@ def replay(view: View, entry: Entry) -> None:
             )
         else:
             sender, action = _cause(view, event)
+            if sender == ZERO_ADDRESS:
+                raise ZeroAddress  # Nobody has its key.
             written = execute(view, sender, action, entry.time)
     except Rejection as error:
         raise RecordInconsistent(
@@ -185,7 +187,7 @@ def _rewind(view: View, sender: Address, action: actions.Rewind, now: int) -> tu
     _only_owner(view, sender)
     if view.open_round is not None:
         raise RoundIsOpen(view.number)
-    if action.round == 0 or action.round > view.number:
+    if not 1 <= action.round <= view.number:
         raise WrongRound(action.round, view.number)
     _check_cid(action.base)
     return (events.Rewound(action.round, action.base, hashes.rewound_head(view.head, action.round, action.base)),)
@@ -281,7 +283,7 @@ def _announce(view: View, sender: Address, action: actions.Announce, now: int) -
 
 
 def _attest(view: View, sender: Address, action: actions.Attest, now: int) -> tuple[Event, ...]:
-    if action.round == 0 or action.round > view.number:
+    if not 1 <= action.round <= view.number:
         raise WrongRound(action.round, view.number)
     if action.round == view.number and view.open_round is not None:
         raise RoundIsOpen(action.round)

@@ -83,8 +83,9 @@ class Follower:
         Raises:
             LedgerError: the ledger cannot be read, or its entries contradict one another.
         """
-        entries, self._cursor = self._ledger.read(self._cursor)
+        entries, cursor = self._ledger.read(self._cursor)
         for entry in entries:
             self.view.fold(entry)
             self.entries.append(entry)
+        self._cursor = cursor
         return self.view

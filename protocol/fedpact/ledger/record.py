@@ -25,13 +25,14 @@ from fedpact.artifacts import canonical
 from fedpact.errors import FedpactError, InvalidDocument, RecordDamaged, RecordInconsistent
 from fedpact.files import write_atomically
 from fedpact.ledger.events import EVENTS, Entry, Event
-from fedpact.ledger.facts import Address, Hash, Identity, RoundNumber, address
+from fedpact.ledger.facts import Address, Hash, Identity, RoundNumber, address, in_range
 from fedpact.store.cid import Cid
 
 FORMAT = "fedpact-ledger/1"
 DRY_RUN = "memory"
 """The kind of a record that is none: a dry run within one process."""
 _MAX_LINE = 1 << 16
+_COUNTS = ("index", "expected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def read(path: Path) -> Record:
         RecordInconsistent: entries are missing, repeated or out of order.
     """
     try:
+        if not path.is_file():
+            raise RecordDamaged(f"{path}: not a file")
         with path.open("rb") as file:
             lines = list(iter(functools.partial(file.readline, _MAX_LINE), b""))
     except OSError as error:
@@ -177,7 +180,10 @@ def _leaf(name: str, hint: Any, value: dict[str, Any]) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, _get(value, name, dict))  # type: ignore[arg-type]  # A hint that is a dataclass is its class.
     if hint in (int, RoundNumber):
-        return _get(value, name, int)
+        number = _get(value, name, int)
+        if hint is RoundNumber or name in _COUNTS:  # Terms, updates and limits check themselves.
+            in_range(name, number, 32)
+        return number
     raise TypeError(f"{name}: no field of an event has the type {hint}")
 
 
@@ -195,8 +201,7 @@ def _get(value: dict[str, Any], name: str, kind: type[Any]) -> Any:
 
 def _count(value: dict[str, Any], name: str) -> int:
     number: int = _get(value, name, int)
-    if number < 0:
-        raise RecordDamaged(f"{name}: expected 0 or more, found {number}")
+    in_range(name, number, 64)
     return number
 
 

@@ -39,6 +39,8 @@ class DirectoryBlocks:
     def get(self, cid: Cid) -> bytes:
         path = self._path(cid)
         try:
+            if path.exists() and not path.is_file():
+                raise StoreError(f"block {cid}: {path} is not a file")
             with path.open("rb") as file:
                 return file.read(MAX_BLOCK + 1)
         except FileNotFoundError:
