@@ -33,10 +33,13 @@ from typing import Any
 
 import numpy as np
 from fedpact.errors import FedpactError
+from fedpact_client.scikit_learn import initial_weights
+from fedpact_simulation import tasks
 from fedpact_simulation.setup import Setup, prepare
 
 TASK = "digits"
 LEAST_ACCURACY = 0.93
+MOST_RATIO = 0.4
 FLOWER = "flwr[simulation]>=1.41,<2"
 FLOWER_SCRIPT = Path(__file__).with_name("flower_federation.py")
 FLOWER_ENVIRONMENT = Path(__file__).resolve().parent.parent / ".cache" / "flower-venv"
@@ -110,11 +113,12 @@ def flower_python() -> Path:
 def write_task(setup: Setup, rounds: int, directory: Path) -> None:
     """Writes what the Flower side has to do, just as `fedpact simulate` prepared it."""
     trainer = dict(setup.charter.trainer)
-    task = {"silos": len(setup.data), "rounds": rounds, "classes": setup.task.classes, "trainer": trainer}
+    loaded = tasks.load(setup.task)
+    task = {"silos": setup.silos, "rounds": rounds, "classes": loaded.classes, "trainer": trainer}
     (directory / "task.json").write_text(json.dumps(task))
-    initial: dict[str, Any] = dict(setup.initial)
+    initial: dict[str, Any] = initial_weights(trainer, loaded.features.shape[1], loaded.classes)
     np.savez(directory / "initial.npz", **initial)
-    for index, own in enumerate(setup.data):
+    for index, own in enumerate(tasks.split(loaded, setup.silos, setup.seed, setup.skew)):
         np.savez(
             directory / f"silo-{index}.npz",
             features=own.features,
@@ -318,6 +322,9 @@ def main() -> int:
     low = [f"{name} {result[name]['accuracy']:.4f}" for name in ("fedpact", "flower")]
     if min(result[name]["accuracy"] for name in ("fedpact", "flower")) < LEAST_ACCURACY:
         print(f"error: accuracy: expected {LEAST_ACCURACY} at least, found {', '.join(low)}", file=sys.stderr)
+        return 1
+    if result["ratio"] > MOST_RATIO:
+        print(f"error: fedpact / Flower: expected {MOST_RATIO} at most, found {result['ratio']:.2f}", file=sys.stderr)
         return 1
     return 0
 

@@ -230,7 +230,7 @@ class Simulation:
         self._turn = _Turn()
         opened = any(isinstance(event, RoundOpened) for event in receipt.events)
         # The record is rewritten as a whole: after the last round, and in between as often as it costs next to nothing.
-        if not opened or time.monotonic() - self._written > 20 * self._writing:
+        if not opened or time.monotonic() - self._written > 50 * self._writing:
             self.write()
         self._progress(report)
 

@@ -18,7 +18,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.exceptions import ValidationError
 from web3 import Web3
 from web3.exceptions import Web3Exception
-from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt
+from web3.types import BlockData, BlockIdentifier, LogReceipt, TxParams, TxReceipt
 
 from fedpact.errors import LedgerError, RecordDamaged
 from fedpact.ledger.abi import Abi
@@ -66,6 +66,7 @@ class EthereumLedger:
         self._to = Web3.to_checksum_address(contract)
         self._accounts = {address(account.address): account for account in accounts}
         self._simulates = simulate
+        self._seen: dict[int, BlockData] = {}  # Blocks that were asked for since the last reading.
         self._nonces: dict[Address, int] = {}
         self._lock = threading.Lock()
         code = bytes(web3.eth.get_code(self._to))
@@ -101,7 +102,7 @@ class EthereumLedger:
         _simulate(web3, abi, {"from": deployer.address, "data": data, "gas": _GAS_DEPLOY})
         nonce = web3.eth.get_transaction_count(deployer.address)
         transaction: TxParams = {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce, "chainId": web3.eth.chain_id}
-        mined = _send(web3, deployer, transaction)
+        mined = _send(web3, deployer, transaction, web3.eth.get_block("latest"))
         deployed = mined["contractAddress"]
         if mined["status"] != 1 or deployed is None:
             raise LedgerError(f"deployment: failed in block {mined['blockNumber']}")
@@ -127,6 +128,7 @@ class EthereumLedger:
             entries.append(
                 Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event)
             )
+        self._seen.clear()
         return entries, latest + 1
 
     def send(self, sender: Address, action: Action) -> Receipt:
@@ -142,7 +144,9 @@ class EthereumLedger:
                 self._nonces[sender] = self._web3.eth.get_transaction_count(account.address)
             fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
             try:
-                mined = _send(self._web3, account, {**asked, **fixed})
+                latest = self._web3.eth.get_block("latest")
+                self._seen[latest["number"]] = latest
+                mined = _send(self._web3, account, {**asked, **fixed}, latest)
             except LedgerError:
                 del self._nonces[sender]  # Whether it was taken is not known: ask the node next time.
                 raise
@@ -158,7 +162,8 @@ class EthereumLedger:
         return Receipt(int(mined["blockNumber"]), Hash(bytes(mined["transactionHash"])), int(mined["gasUsed"]), events)
 
     def _time(self, block: int) -> int:
-        return int(self._web3.eth.get_block(block)["timestamp"])
+        seen = self._seen.get(block)
+        return int((seen or self._web3.eth.get_block(block))["timestamp"])
 
     def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
@@ -186,11 +191,11 @@ def _simulate(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifie
         raise rejection or LedgerError(f"the transaction would fail: {str(error)[:200]}") from None
 
 
-def _send(web3: Web3, account: LocalAccount, transaction: TxParams) -> TxReceipt:
+def _send(web3: Web3, account: LocalAccount, transaction: TxParams, latest: BlockData) -> TxReceipt:
     """Signs and sends a transaction, and waits for its receipt."""
     try:
         # Twice the base fee covers six full blocks in a row.
-        most = 2 * web3.eth.get_block("latest")["baseFeePerGas"] + _TIP
+        most = 2 * latest["baseFeePerGas"] + _TIP
         fees = {"maxPriorityFeePerGas": _TIP, "maxFeePerGas": most}
         filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
         sent = web3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction)
