@@ -107,8 +107,9 @@ class Silo:
         if name not in fit.metrics:
             found = ", ".join(fit.metrics) or "none"
             raise TrainingFailed(f"round {debt.round}: metrics: expected {name} (the charter's score), found {found}")
-        if not math.isfinite(fit.metrics[name]):
-            raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {fit.metrics[name]}")
+        score = fit.metrics[name]
+        if not isinstance(score, int | float | np.floating) or not math.isfinite(score):
+            raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {score!r}")
         for name, array in fit.weights.items():
             if not np.isfinite(array).all():
                 raise TrainingFailed(f"round {debt.round}: tensor {name}: a value is NaN or infinite")
@@ -116,4 +117,7 @@ class Silo:
     def _score(self, fit: Fit) -> int:
         """The score as the ledger keeps it, within the charter's limits."""
         least, greatest = self._charter.score_range()
-        return max(least, min(greatest, round(fit.metrics[self._charter.score] * SCORE_UNIT)))
+        score = float(fit.metrics[self._charter.score])
+        if not least < score * SCORE_UNIT < greatest:
+            return least if score * SCORE_UNIT <= least else greatest
+        return round(score * SCORE_UNIT)

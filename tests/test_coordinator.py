@@ -1,0 +1,390 @@
+"""A coordinator's step: rounds from open to publish, nothing twice, and the same model whoever publishes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from chains import ACCOUNTS, COORDINATOR, MEMBERS, OWNER, START, STRANGER
+from charters import small_charter
+from faulty_blocks import FaultyBlocks
+from fedpact.artifacts import manifest as manifests
+from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.manifest import Manifest
+from fedpact.errors import BlockMismatch, LedgerError, StoreError
+from fedpact.ledger.actions import Action, Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Submit
+from fedpact.ledger.events import Entry, RoundCancelled, RoundOpened, RoundPublished
+from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Update
+from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Follower, Receipt
+from fedpact.ledger.view import Round, Status
+from fedpact.store import Cid, MemoryBlocks
+from fedpact.store.unixfs import add, open_file, read_small
+from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+
+CHARTER = small_charter(rounds={"quorum": 2}, stop={"rounds": 2})
+LAYOUT = CHARTER.layout()
+SECOND = ACCOUNTS[6]
+FIRST = RoundNumber(1)
+
+
+class LossyLedger(MemoryLedger):
+    """A ledger that can lose an action on its way there, or the receipt on its way back.
+
+    Attributes:
+        asked: all actions that it was asked for, lost ones too.
+    """
+
+    lost: str = ""
+    asked: list[Action]
+
+    def send(self, sender: Address, action: Action) -> Receipt:
+        self.asked.append(action)
+        if self.lost == "action":
+            raise LedgerError("the node cannot be reached")
+        receipt = super().send(sender, action)
+        if self.lost == "receipt":
+            raise LedgerError("the node did not answer")
+        return receipt
+
+
+class Stage:
+    """A federation of three members and two coordinators."""
+
+    def __init__(self, charter: Charter = CHARTER) -> None:
+        self.blocks = FaultyBlocks()
+        self.charter = add(self.blocks, charter.encode()).root
+        self.genesis = add(self.blocks, self.weights(0.0)).root
+        self.ledger = LossyLedger(
+            OWNER, self.charter, self.genesis, charter.contract_limits(), identity=Identity(1, STRANGER), now=START
+        )
+        self.ledger.asked = []
+        for action in (Admit(tuple(MEMBERS[:3])), Appoint(COORDINATOR), Appoint(SECOND)):
+            self.ledger.send(OWNER, action)
+        self.first, self.second = self.coordinator(COORDINATOR), self.coordinator(SECOND)
+        self.ledger.asked.clear()
+
+    def coordinator(self, account: Address, blocks: FaultyBlocks | None = None) -> Coordinator:
+        """A coordinator's process: it knows nothing but what ledger and store know."""
+        return Coordinator(self.ledger, account, blocks or self.blocks, Follower(self.ledger))
+
+    @staticmethod
+    def weights(value: float) -> bytes:
+        """An update of one value."""
+        return LAYOUT.encode({tensor.name: np.full(tensor.shape, value, np.float32) for tensor in LAYOUT.tensors})
+
+    def submit(self, *values: float) -> list[Cid]:
+        """The first members submit updates of these values, the n-th with 10 n samples; returns their addresses."""
+        cids = []
+        for place, value in enumerate(values):
+            dag = add(self.blocks, self.weights(value))
+            update = Update(dag.root, 10 * (place + 1), 500_000, dag.size)
+            self.ledger.send(MEMBERS[place], Submit(self.ledger.view.number, update))
+            cids.append(dag.root)
+        self.ledger.asked.clear()
+        return cids
+
+    @property
+    def current(self) -> Round:
+        """The open round, or the last."""
+        current = self.ledger.view.round
+        assert current is not None
+        return current
+
+    def submitted(self, *values: float) -> list[Cid]:
+        """The first coordinator opens a round, members submit, and the deadline passes."""
+        self.first.step()
+        cids = self.submit(*values)
+        self.ledger.advance(self.current.terms.submit_by + 1)
+        return cids
+
+    def entries(self) -> Sequence[Entry]:
+        """All that is on the ledger."""
+        return list(self.ledger.read(0)[0])
+
+    def manifest(self, number: int) -> Manifest:
+        """The manifest of a published round."""
+        cid = self.ledger.view.rounds[number].manifest
+        assert cid is not None
+        return manifests.decode(read_small(self.blocks, cid, manifests.MAX_BYTES))
+
+    def model(self, number: int) -> bytes:
+        """The model of a published round."""
+        cid = self.ledger.view.rounds[number].model
+        assert cid is not None
+        return open_file(self.blocks, cid, LAYOUT.size).read()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """A federation before its first round."""
+    return Stage()
+
+
+# ---------------------------------------------------------------------------------------------- too few usable updates
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged", "not finite"])
+def test_a_round_with_too_few_usable_updates_is_cancelled(stage: Stage, fault: str) -> None:
+    """Two updates of which one cannot be used are below a quorum of two: no model, and the next round opens."""
+    _, bad = stage.submitted(1.0, math.nan if fault == "not finite" else 2.0)
+    if fault == "missing":
+        stage.blocks.missing.add(bad)
+    if fault == "damaged":
+        stage.blocks.damaged[bad] = b"other"
+    decision, receipt = stage.first.step()
+    assert decision == CancelRound(FIRST)
+    assert receipt is not None
+    assert receipt.events == (RoundCancelled(FIRST, COORDINATOR),)
+    assert stage.ledger.view.base == stage.genesis
+    decision, _ = stage.first.step()
+    assert isinstance(decision, OpenRound)
+    assert decision.round == 2
+
+
+def test_a_round_with_too_few_submissions_is_cancelled(stage: Stage) -> None:
+    """Below the quorum on the ledger nothing is fetched, and any coordinator cancels."""
+    (cid,) = stage.submitted(1.0)
+    stage.blocks.read.clear()
+    assert stage.second.step()[0] == CancelRound(FIRST)
+    assert stage.current.status is Status.CANCELLED
+    assert stage.blocks.read[cid] == 0
+
+
+def test_another_than_the_opener_waits_with_an_unusable_round(stage: Stage) -> None:
+    """It may not cancel before the round expired; until then it neither asks nor derives again."""
+    _, bad = stage.submitted(1.0, 2.0)
+    stage.blocks.missing.add(bad)
+    current = stage.current
+    stage.ledger.advance(current.terms.publish_by + 1)
+    waiting = Wait("round 1 has too few usable updates", current.takeover_by)
+    assert stage.second.step() == (waiting, None)
+    read = stage.blocks.read[bad]
+    assert stage.second.step() == (waiting, None)
+    assert stage.blocks.read[bad] == read
+    assert stage.ledger.asked == []
+    stage.ledger.advance(current.takeover_by + 1)
+    assert stage.second.step()[0] == CancelRound(FIRST)
+
+
+def test_what_was_unusable_in_one_round_says_nothing_of_the_next(stage: Stage) -> None:
+    """After a cancelled round the same coordinator publishes the next one."""
+    _, bad = stage.submitted(1.0, 2.0)
+    stage.blocks.missing.add(bad)
+    stage.first.step()
+    stage.submitted(3.0, 4.0)
+    assert stage.first.step()[0] == Aggregate(RoundNumber(2), True)
+    assert stage.ledger.view.rounds[2].status is Status.PUBLISHED
+
+
+# ---------------------------------------------------------------------------------------------- store and ledger fail
+
+
+def test_a_charter_that_cannot_be_read_opens_no_round(stage: Stage) -> None:
+    """A coordinator does nothing by rules that it cannot read; once it can, it does."""
+    stage.blocks.damaged[stage.charter] = b"other"
+    with pytest.raises(BlockMismatch):
+        stage.first.step()
+    assert stage.ledger.asked == []
+    stage.blocks.damaged.clear()
+    assert stage.first.step()[0] == OpenRound(FIRST, stage.current.terms)
+
+
+def test_a_store_that_fails_publishes_nothing_and_excludes_nobody(stage: Stage) -> None:
+    """A broken store is not a missing update: the step fails, and succeeds once the store is well."""
+    cid, _ = stage.submitted(1.0, 2.0)
+    stage.blocks.broken.add(cid)
+    with pytest.raises(StoreError, match="broken"):
+        stage.first.step()
+    assert stage.ledger.asked == []
+    stage.blocks.broken.clear()
+    stage.first.step()
+    assert stage.manifest(1).excluded == []
+
+
+@pytest.mark.parametrize("artifact", ["model", "manifest"])
+def test_what_cannot_be_stored_is_not_published(artifact: str) -> None:
+    """The ledger names no model and no manifest that the store does not have."""
+    finished, stage = Stage(), Stage()
+    finished.submitted(1.0, 2.0)
+    finished.first.step()
+    cid = getattr(finished.ledger.view.rounds[1], artifact)
+    stage.submitted(1.0, 2.0)
+    stage.blocks.broken.add(cid)
+    with pytest.raises(StoreError, match=str(cid)):
+        stage.first.step()
+    assert stage.ledger.asked == []
+    stage.blocks.broken.clear()
+    stage.first.step()
+    assert getattr(stage.ledger.view.rounds[1], artifact) == cid
+
+
+@pytest.mark.parametrize("lost", ["action", "receipt"])
+@pytest.mark.parametrize("what", ["open", "publish", "cancel"])
+def test_what_is_lost_on_the_way_is_done_once(stage: Stage, what: str, lost: str) -> None:
+    """Where the ledger did not answer, the next step finds out whether the action arrived."""
+    if what != "open":
+        stage.submitted(*([1.0, 2.0] if what == "publish" else [1.0]))
+    before = stage.entries()
+    stage.ledger.lost = lost
+    with pytest.raises(LedgerError):
+        stage.first.step()
+    arrived = stage.entries()
+    assert (len(arrived) > len(before)) == (lost == "receipt")
+    stage.ledger.lost = ""
+    stage.first.step()
+    kinds = [type(entry.event) for entry in stage.entries()]
+    assert kinds.count({"open": RoundOpened, "publish": RoundPublished, "cancel": RoundCancelled}[what]) == 1
+    assert stage.ledger.view.number <= 2
+
+
+# ------------------------------------------------------------------------------------------------- from open to publish
+
+
+def test_a_round_from_open_to_publish(stage: Stage) -> None:
+    """It opens under the charter's terms, waits, and publishes the weighted mean with a manifest of all updates."""
+    now = stage.ledger.now()
+    decision, receipt = stage.first.step()
+    assert decision == OpenRound(FIRST, CHARTER.terms(now))
+    assert receipt is not None
+    assert stage.first.step() == (Wait("round 1 is in its phase submission", stage.current.terms.submit_by), None)
+    cids = stage.submit(1.0, 4.0)
+    transcript = stage.current.transcript
+    stage.ledger.advance(stage.current.terms.submit_by + 1)
+    published = stage.ledger.now()
+    decision, receipt = stage.first.step()
+    assert decision == Aggregate(FIRST, True)
+    assert receipt is not None
+    assert [type(event) for event in receipt.events] == [RoundPublished, RoundOpened]
+    assert stage.model(1) == stage.weights(3.0)  # (10 * 1 + 20 * 4) / 30
+    manifest = stage.manifest(1)
+    assert [(line.update, line.decision, line.weight) for line in manifest.submissions] == [
+        (str(cids[0]), "included", 10),
+        (str(cids[1]), "included", 20),
+    ]
+    assert manifest.transcript == "0x" + transcript.hex()
+    assert manifest.model == str(stage.ledger.view.base)
+    assert stage.current.number == 2
+    assert stage.current.terms == CHARTER.terms(published)
+
+
+def test_a_federation_runs_to_its_end(stage: Stage) -> None:
+    """The charter's last round opens no other, and then there is nothing left to do."""
+    stage.submitted(1.0, 2.0)
+    stage.first.step()
+    stage.submit(3.0, 4.0, 5.0)
+    decision, receipt = stage.first.step()
+    assert decision == Aggregate(RoundNumber(2), False)
+    assert receipt is not None
+    assert [type(event) for event in receipt.events] == [RoundPublished]
+    done = stage.entries()
+    for coordinator in (stage.first, stage.second, stage.coordinator(COORDINATOR)):
+        assert coordinator.step() == (Finished("2 rounds, as the charter says"), None)
+    assert stage.entries() == done
+
+
+def test_the_same_step_twice_does_nothing_twice(stage: Stage) -> None:
+    """After an opening and after a publication, neither this coordinator nor another has anything to do."""
+    stage.first.step()
+    opened = stage.entries()
+    for coordinator in (stage.first, stage.second, stage.coordinator(COORDINATOR)):
+        decision, receipt = coordinator.step()
+        assert isinstance(decision, Wait)
+        assert receipt is None
+    assert stage.entries() == opened
+    stage.submitted(1.0, 2.0)
+    stage.first.step()
+    published, written = stage.entries(), list(stage.blocks.written)
+    for coordinator in (stage.first, stage.second, stage.coordinator(COORDINATOR)):
+        assert coordinator.step() == (Wait("round 2 is in its phase submission", stage.current.terms.submit_by), None)
+    assert (stage.entries(), stage.blocks.written) == (published, written)
+
+
+def test_an_excluded_update_does_not_stop_a_quorum(stage: Stage) -> None:
+    """Three updates of which one cannot be fetched make a model of two, and the manifest says so."""
+    stage.first.step()
+    *_, bad = stage.submit(1.0, 4.0, 9.0)
+    stage.blocks.missing.add(bad)
+    assert stage.first.step()[0] == Aggregate(FIRST, True)
+    assert stage.model(1) == stage.weights(3.0)
+    assert [(line.index, line.reason) for line in stage.manifest(1).excluded] == [(3, "unavailable")]
+
+
+def test_a_charter_amended_meanwhile_holds_from_the_next_round_on(stage: Stage) -> None:
+    """The open round is aggregated under its own charter, the next one opens under the new."""
+    stage.submitted(1.0, 2.0)
+    amended = small_charter(
+        rounds={"quorum": 3, "submission_seconds": 50}, limits={"max_samples": 5}, stop={"rounds": 9}
+    )
+    cid = add(stage.blocks, amended.encode()).root
+    stage.ledger.send(OWNER, AmendCharter(cid, amended.contract_limits()))
+    now = stage.ledger.now()
+    stage.first.step()
+    assert stage.manifest(1).charter == str(stage.charter)
+    assert stage.manifest(1).excluded == []  # Under the new charter both would claim too many samples.
+    assert (stage.current.number, stage.current.charter, stage.current.terms) == (2, cid, amended.terms(now))
+
+
+# ------------------------------------------------------------------------------------------------- takeover
+
+
+def test_the_round_is_the_openers_until_publish_by(stage: Stage) -> None:
+    """Another coordinator waits to the last second, and fetches nothing."""
+    cid, _ = stage.submitted(1.0, 2.0)
+    stage.blocks.read.clear()
+    stage.ledger.advance(stage.current.terms.publish_by)
+    decision, receipt = stage.second.step()
+    assert isinstance(decision, Wait)
+    assert decision.until == stage.current.terms.publish_by
+    assert receipt is None
+    assert stage.blocks.read[cid] == 0
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0), (0.1, 0.7, 0.3), (1.0, math.nan, 3.0)])
+def test_a_second_coordinator_publishes_what_the_first_would(stage: Stage, values: tuple[float, ...]) -> None:
+    """It takes over after publishBy, on a store of its own without the first one's results: same model, same
+    manifest."""
+    stage.first.step()
+    stage.submit(*values)
+    stage.ledger.advance(stage.current.terms.submit_by + 1)
+    own, copied = MemoryBlocks(), list(stage.blocks.written)
+    for cid in copied:
+        own.put(cid, stage.blocks.inner.get(cid))
+    stage.ledger.lost = "action"
+    with pytest.raises(LedgerError):
+        stage.first.step()
+    (intended,) = stage.ledger.asked
+    assert isinstance(intended, Publish)
+    assert not own.has(intended.model)
+    assert not own.has(intended.manifest)
+
+    stage.ledger.lost = ""
+    stage.ledger.advance(stage.current.terms.publish_by + 1)
+    second = stage.coordinator(SECOND, FaultyBlocks(own))
+    assert second.step()[0] == Aggregate(FIRST, True)
+    published = stage.ledger.view.rounds[1]
+    assert (published.model, published.manifest) == (intended.model, intended.manifest)
+    assert published.published_by == SECOND
+    assert own.has(intended.model)
+    assert own.has(intended.manifest)
+    assert stage.current.opener == SECOND
+
+    done = stage.entries()
+    decision, receipt = stage.first.step()
+    assert isinstance(decision, Wait)
+    assert receipt is None
+    assert stage.entries() == done
+
+
+def test_a_takeover_at_the_charters_end_opens_no_round() -> None:
+    """Who takes over the last round ends the federation as the opener would."""
+    stage = Stage(small_charter(rounds={"quorum": 2}, stop={"rounds": 1}))
+    stage.submitted(1.0, 2.0)
+    stage.ledger.advance(stage.current.terms.publish_by + 1)
+    assert stage.second.step()[0] == Aggregate(FIRST, False)
+    (action,) = stage.ledger.asked
+    assert isinstance(action, Publish)
+    assert action.next == NO_TERMS
+    assert isinstance(stage.first.step()[0], Finished)
