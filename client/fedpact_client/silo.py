@@ -109,7 +109,7 @@ class Silo:
             raise TrainingFailed(f"round {debt.round}: metrics: expected {name} (the charter's score), found {found}")
         score = fit.metrics[name]
         if not isinstance(score, int | float | np.floating) or not math.isfinite(score):
-            raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {score!r}")
+            raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {score}")
         for name, array in fit.weights.items():
             if not np.isfinite(array).all():
                 raise TrainingFailed(f"round {debt.round}: tensor {name}: a value is NaN or infinite")
