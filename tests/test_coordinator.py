@@ -14,40 +14,20 @@ from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Manifest
 from fedpact.errors import BlockMismatch, LedgerError, StoreError
-from fedpact.ledger.actions import Action, Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Submit
+from fedpact.ledger.actions import Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Submit
 from fedpact.ledger.events import Entry, RoundCancelled, RoundOpened, RoundPublished
 from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Update
-from fedpact.ledger.memory import MemoryLedger
-from fedpact.ledger.port import Follower, Receipt
+from fedpact.ledger.port import Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store import Cid, MemoryBlocks
 from fedpact.store.unixfs import add, open_file, read_small
 from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from lossy_ledger import LossyLedger
 
 CHARTER = small_charter(rounds={"quorum": 2}, stop={"rounds": 2})
 LAYOUT = CHARTER.layout()
 SECOND = ACCOUNTS[6]
 FIRST = RoundNumber(1)
-
-
-class LossyLedger(MemoryLedger):
-    """A ledger that can lose an action on its way there, or the receipt on its way back.
-
-    Attributes:
-        asked: all actions that it was asked for, lost ones too.
-    """
-
-    lost: str = ""
-    asked: list[Action]
-
-    def send(self, sender: Address, action: Action) -> Receipt:
-        self.asked.append(action)
-        if self.lost == "action":
-            raise LedgerError("the node cannot be reached")
-        receipt = super().send(sender, action)
-        if self.lost == "receipt":
-            raise LedgerError("the node did not answer")
-        return receipt
 
 
 class Stage:

@@ -57,7 +57,7 @@ def twins(anvil: Web3) -> Iterator[Twins]:
         anvil.provider.make_request("evm_setNextBlockTimestamp", [to])  # type: ignore[arg-type]
         anvil.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
 
-    twins = OnAnvil(Side(anvil, travel, lambda: None, lambda _: None))
+    twins = Twins(Side(anvil, travel, lambda: None, lambda _: None))
     twins.must(OWNER, Admit(tuple(MEMBERS)), Appoint(COORDINATOR))
     yield twins
     twins.compare()
@@ -69,11 +69,8 @@ def twins(anvil: Web3) -> Iterator[Twins]:
     assert view.head == twins.memory.view.head
 
 
-class OnAnvil(Twins):
-    """anvil's clock runs on between blocks: deadlines here are far from the moments at which anything is done."""
-
-
 def _terms(twins: Twins, quorum: int = 2) -> Terms:
+    # anvil's clock runs on between blocks, so deadlines are far from the moments at which anything is done.
     return Terms(0, 0, twins.now + 300, twins.now + 600, quorum)
 
 

@@ -24,14 +24,14 @@ from fedpact.errors import (
     StoreError,
     TrainingFailed,
 )
-from fedpact.ledger.actions import Action, Admit, Appoint, OpenRound
+from fedpact.ledger.actions import Admit, Appoint, OpenRound
 from fedpact.ledger.events import Entry, UpdateSubmitted
-from fedpact.ledger.facts import Address, Identity, RoundNumber, Update
-from fedpact.ledger.memory import MemoryLedger
-from fedpact.ledger.port import Follower, Receipt
+from fedpact.ledger.facts import Identity, RoundNumber, Update
+from fedpact.ledger.port import Follower
 from fedpact.ledger.view import Submission
 from fedpact.store.unixfs import add, address, open_file
 from fedpact_client import Config, Fit, Nothing, Refuse, Silo, Train
+from lossy_ledger import LossyLedger
 
 CHARTER = small_charter(trainer={"epochs": 3}, limits={"min_score": "0", "max_score": "1"})
 LAYOUT = CHARTER.layout()
@@ -67,20 +67,6 @@ class FakeTrainer:
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         return {"accuracy": 0.5}
-
-
-class LossyLedger(MemoryLedger):
-    """A ledger that can lose an action on its way there, or the receipt on its way back."""
-
-    lost: str = ""
-
-    def send(self, sender: Address, action: Action) -> Receipt:
-        if self.lost == "action":
-            raise LedgerError("the node cannot be reached")
-        receipt = super().send(sender, action)
-        if self.lost == "receipt":
-            raise LedgerError("the node did not answer")
-        return receipt
 
 
 class Stage:

@@ -20,7 +20,6 @@ from fedpact.errors import CharterError, InvalidDocument, InvalidWeights
 from fedpact.ledger.facts import SCORE_UNIT, Limits, Terms
 from fedpact.rules import RULES
 
-FORMAT = "fedpact-charter/1"
 MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
 MAX_SAMPLES = 1 << 40

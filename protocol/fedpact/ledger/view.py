@@ -169,7 +169,6 @@ class View:
         self.head = NO_HASH
         self.rounds: dict[int, Round] = {}
         self.number = RoundNumber(0)
-        self.rewinds: list[events.Rewound] = []
         self.attestations: list[Attestation] = []
         self.entries = 0
         for entry in entries:
@@ -330,7 +329,6 @@ class View:
         head = hashes.rewound_head(self.head, event.round, event.base)
         self._require_equal("head", head, event.head)
         self.base, self.head = event.base, head
-        self.rewinds.append(event)
 
     def _round_attested(self, event: events.RoundAttested) -> None:
         self.attestations.append(Attestation(event.round, event.member, event.reproduced, event.report))
