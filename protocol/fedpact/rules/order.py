@@ -54,11 +54,11 @@ def ranked(updates: Sequence[NDArray[Kind]], ranks: range) -> list[NDArray[Kind]
         return _pass(rows, _network(count, ranks), ranks)
     columns = np.ascontiguousarray(np.stack(updates).T)
     columns.sort(axis=1)
-    rows: NDArray[Kind] = columns[:, ranks.start : ranks.stop].T + dtype.type(0)
+    found: NDArray[Kind] = columns[:, ranks.start : ranks.stop].T + dtype.type(0)
     if dtype.kind == "f":
         # What is not finite is sorted to one of the ends.
-        rows[:, ~(np.isfinite(columns[:, 0]) & np.isfinite(columns[:, -1]))] = np.nan
-    return list(rows)
+        found[:, ~(np.isfinite(columns[:, 0]) & np.isfinite(columns[:, -1]))] = np.nan
+    return list(found)
 
 
 def _pass(
