@@ -21,7 +21,7 @@ from fedpact.errors import BlockMismatch, LedgerError, NotInstalled, StoreError
 from fedpact.ledger.actions import Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Submit
 from fedpact.ledger.events import Entry, RoundCancelled, RoundOpened, RoundPublished
 from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Terms, Update
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store import Cid, MemoryBlocks
 from fedpact.store.unixfs import add, open_file, read_small
@@ -90,7 +90,7 @@ class Stage:
 
     def entries(self) -> Sequence[Entry]:
         """All that is on the ledger."""
-        return list(self.ledger.read(0)[0])
+        return list(self.ledger.read(Cursor()).entries)
 
     def manifest(self, number: int) -> Manifest:
         """The manifest of a published round."""

@@ -21,7 +21,7 @@ from fedpact.errors import BlockMissing, InvalidStart
 from fedpact.ledger.actions import Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Rewind, Submit
 from fedpact.ledger.facts import Identity, Update
 from fedpact.ledger.memory import MemoryLedger
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round
 from fedpact.store import Cid
 from fedpact.store.unixfs import add, open_file, read_small
@@ -144,7 +144,7 @@ class Stage:
 
     def audit(self, **options: Any) -> Audit:
         """What an auditor finds."""
-        return audit(self.ledger.identity, list(self.ledger.read(0)[0]), self.blocks, **options)
+        return audit(self.ledger.identity, list(self.ledger.read(Cursor()).entries), self.blocks, **options)
 
     def reproduced(self) -> bool:
         """Whether an audit reproduces every round."""

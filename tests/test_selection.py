@@ -20,7 +20,7 @@ from fedpact.audit import Audit, Scope, Verdict, audit
 from fedpact.audit.progress import ProgressFile
 from fedpact.audit.report import report
 from fedpact.derivation import derive
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Submission
 from fedpact.selection import select
 from fedpact.store import Cid
@@ -155,7 +155,7 @@ class Selecting(History):
 
     def audit(self, **options: Any) -> Audit:
         """What an auditor finds."""
-        entries, _ = self.ledger.read(0)
+        entries = self.ledger.read(Cursor()).entries
         return audit(self.ledger.identity, entries, self.blocks, **options)
 
 

@@ -1,7 +1,8 @@
 """All commands as one application.
 
-Commands of other packages are found through the entry-point group `fedpact.commands`. The module of a command imports
-nothing heavy before the command is called, so that `fedpact --help` answers at once.
+Commands of other packages are found through the entry-point group `fedpact.commands`: a function is a command, a
+`typer.Typer` a group of them. The module of a command imports nothing heavy before the command is called, so that
+`fedpact --help` answers at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import typer
 
 from fedpact.cli.aggregate import aggregate
 from fedpact.cli.audit import audit
+from fedpact.cli.config import config_group
 from fedpact.cli.rules import rules
 from fedpact.cli.verify_model import verify_model
 
@@ -29,12 +31,17 @@ def application() -> typer.Typer:
         rich_markup_mode=None,  # Its imports are most of what `--help` would take.
     )
     app.callback()(_options)
+    app.add_typer(config_group, name="config")
     app.command()(audit)
     app.command()(aggregate)
     app.command()(rules)
     app.command()(verify_model)
     for each in sorted(entry_points(group=COMMANDS), key=lambda found: found.name):
-        app.command(each.name)(each.load())
+        found = each.load()
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=each.name)
+        else:
+            app.command(each.name)(found)
     return app
 
 

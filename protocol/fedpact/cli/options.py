@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedpact.errors import FedpactError, InputError
+from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load
 
 if TYPE_CHECKING:
     from fedpact.ledger.facts import Hash
@@ -21,6 +23,57 @@ Threads = Annotated[int, typer.Option(metavar="T", help="Blocks of a round to wo
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 ALL_PROCESSORS = os.cpu_count() or 1
+
+
+def _setting(name: str) -> Any:
+    """The flag of a setting: text, so that a flag, a variable and the file are checked in one place."""
+    return typer.Option(flag(name), metavar=SETTINGS[name].metavar, help=SETTINGS[name].help)
+
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help=f"Settings; else {CONFIG}, else {FILE} here.")
+]
+Rpc = Annotated[list[str] | None, _setting("rpc")]
+Contract = Annotated[str | None, _setting("contract")]
+ChainId = Annotated[str | None, _setting("chain_id")]
+FirstBlock = Annotated[str | None, _setting("first_block")]
+Confirmations = Annotated[str | None, _setting("confirmations")]
+Store = Annotated[list[str] | None, _setting("store")]
+KeyFile = Annotated[str | None, _setting("key_file")]
+PasswordFile = Annotated[str | None, _setting("password_file")]
+State = Annotated[str | None, _setting("state")]
+MaxFee = Annotated[str | None, _setting("max_fee")]
+Trainer = Annotated[str | None, _setting("trainer")]
+TrainerConfig = Annotated[str | None, _setting("trainer_config")]
+AcceptedCharter = Annotated[str | None, _setting("charter")]
+SettingThreads = Annotated[str | None, _setting("threads")]
+Metrics = Annotated[str | None, _setting("metrics")]
+LogFormat = Annotated[str | None, _setting("log_format")]
+LogLevel = Annotated[str | None, _setting("log_level")]
+TrustedHead = Annotated[str | None, _setting("head")]
+
+
+def settings_from(arguments: Mapping[str, Any]) -> Settings:
+    """The settings of a command.
+
+    Args:
+        arguments: the command's `locals()`, taken before anything else: those named as settings are flags, `config` is
+            the file.
+
+    Raises:
+        InputError: as `fedpact.settings.load`.
+    """
+    settings = load(arguments, os.environ, find_file(arguments.get("config"), os.environ))
+    for line in settings.warnings:
+        warn(line)
+    return settings
+
+
+def warn(line: str) -> None:
+    """Says what a person should know although nothing failed, apart from what a program reads."""
+    from fedpact.cli.audit import printable
+
+    typer.echo(f"fedpact: warning: {printable(line)}", err=True)
 
 
 class NotChecked(FedpactError):

@@ -30,7 +30,7 @@ from fedpact.ledger.actions import Action, Admit
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
-from fedpact.ledger.port import Posted, Receipt
+from fedpact.ledger.port import Cursor, News, Posted, Receipt
 from fedpact.store.cid import Cid
 
 try:
@@ -168,11 +168,11 @@ class EthereumLedger:
     def now(self) -> int:
         return int(self._web3.eth.get_block("pending")["timestamp"])
 
-    def read(self, cursor: int) -> tuple[Sequence[Entry], int]:
+    def read(self, cursor: Cursor) -> News:
         latest = self._web3.eth.block_number
-        if latest < cursor:
-            return (), cursor
-        logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor, "toBlock": latest})
+        if latest < cursor.next:
+            return News((), cursor, cursor.next, latest)
+        logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor.next, "toBlock": latest})
         times = {block: self._time(block) for block in sorted({log["blockNumber"] for log in logs})}
         entries = []
         for log, event in self._events(logs):
@@ -181,7 +181,7 @@ class EthereumLedger:
                 Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event)
             )
         self._seen.clear()
-        return entries, latest + 1
+        return News(entries, Cursor(latest + 1), cursor.next, latest)
 
     def send(self, sender: Address, action: Action) -> Receipt:
         return self.post(sender, action)()
