@@ -14,6 +14,7 @@ import typer
 from fedpact.cli.aggregate import aggregate
 from fedpact.cli.audit import audit
 from fedpact.cli.config import config_group
+from fedpact.cli.key import key_group
 from fedpact.cli.rules import rules
 from fedpact.cli.verify_model import verify_model
 
@@ -32,6 +33,7 @@ def application() -> typer.Typer:
     )
     app.callback()(_options)
     app.add_typer(config_group, name="config")
+    app.add_typer(key_group, name="key")
     app.command()(audit)
     app.command()(aggregate)
     app.command()(rules)
