@@ -13,7 +13,9 @@ import typer
 
 from fedpact.cli.aggregate import aggregate
 from fedpact.cli.audit import audit
+from fedpact.cli.charter import charter_group
 from fedpact.cli.config import config_group
+from fedpact.cli.key import key_group
 from fedpact.cli.rules import rules
 from fedpact.cli.verify_model import verify_model
 
@@ -31,7 +33,9 @@ def application() -> typer.Typer:
         rich_markup_mode=None,  # Its imports are most of what `--help` would take.
     )
     app.callback()(_options)
+    app.add_typer(charter_group, name="charter")
     app.add_typer(config_group, name="config")
+    app.add_typer(key_group, name="key")
     app.command()(audit)
     app.command()(aggregate)
     app.command()(rules)
