@@ -13,6 +13,7 @@ import typer
 from fedpact.cli.aggregate import aggregate
 from fedpact.cli.audit import audit
 from fedpact.cli.rules import rules
+from fedpact.cli.store import store
 from fedpact.cli.verify_model import verify_model
 
 COMMANDS = "fedpact.commands"
@@ -33,6 +34,7 @@ def application() -> typer.Typer:
     app.command()(aggregate)
     app.command()(rules)
     app.command()(verify_model)
+    app.add_typer(store, name="store")
     for each in sorted(entry_points(group=COMMANDS), key=lambda found: found.name):
         app.command(each.name)(each.load())
     return app
