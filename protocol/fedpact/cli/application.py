@@ -17,6 +17,7 @@ from fedpact.cli.charter import charter_group
 from fedpact.cli.config import config_group
 from fedpact.cli.key import key_group
 from fedpact.cli.rules import rules
+from fedpact.cli.store import store
 from fedpact.cli.verify_model import verify_model
 
 COMMANDS = "fedpact.commands"
@@ -40,6 +41,7 @@ def application() -> typer.Typer:
     app.command()(aggregate)
     app.command()(rules)
     app.command()(verify_model)
+    app.add_typer(store, name="store")
     for each in sorted(entry_points(group=COMMANDS), key=lambda found: found.name):
         found = each.load()
         if isinstance(found, typer.Typer):
