@@ -25,7 +25,6 @@ from fedpact.ledger.facts import Hash
 from fedpact.ledger.rejections import REJECTIONS, Rejection
 from fedpact.store.cid import Cid
 
-
 _Reader = Callable[[bytes], Any]
 """Reads a value from the words of the event or error that it is a part of."""
 

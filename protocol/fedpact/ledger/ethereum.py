@@ -27,10 +27,13 @@ from web3.utils import get_create_address
 from fedpact.errors import LedgerError, RecordDamaged
 from fedpact.ledger.abi import Abi
 from fedpact.ledger.actions import Action, Admit
+from fedpact.ledger.answers import said
 from fedpact.ledger.artifact import federation
-from fedpact.ledger.events import Entry, Event
+from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
+from fedpact.ledger.node import Node
 from fedpact.ledger.port import Cursor, News, Posted, Receipt
+from fedpact.ledger.reading import Confirmations, Reader
 from fedpact.store.cid import Cid
 
 try:
@@ -62,21 +65,30 @@ class EthereumLedger:
         accounts: keys that may send.
         simulate: whether every action is tried on the pending block before it is sent, so that a refusal costs nothing.
             Without it a refusal costs its gas, and its reason is asked for afterwards: it is the one that holds then.
+        confirmations: blocks that must follow one before it counts as confirmed, or the node's word for it.
+        first_block: no entry is in an earlier block.
 
     Raises:
         LedgerError: the code at the address is not that of the contract.
     """
 
     def __init__(
-        self, web3: Web3, contract: Address, accounts: Iterable[LocalAccount] = (), *, simulate: bool = True
+        self,
+        web3: Web3,
+        contract: Address,
+        accounts: Iterable[LocalAccount] = (),
+        *,
+        simulate: bool = True,
+        confirmations: Confirmations = 0,
+        first_block: int = 0,
     ) -> None:
         self._web3 = web3
         self._abi = Abi(federation().abi)
         self._identity = Identity(web3.eth.chain_id, contract)
+        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._to = Web3.to_checksum_address(contract)
         self._accounts = {address(account.address): account for account in accounts}
         self._simulates = simulate
-        self._seen: dict[int, BlockData] = {}  # Blocks that were asked for since the last reading.
         self._latest: BlockData | None = None  # The last block, until somebody has waited for another or was refused.
         self._nonces: dict[Address, int] = {}
         self._lock = threading.Lock()
@@ -166,22 +178,10 @@ class EthereumLedger:
         return bool(self._view("isCoordinator", Web3.to_checksum_address(account)))
 
     def now(self) -> int:
-        return int(self._web3.eth.get_block("pending")["timestamp"])
+        return self._reader.now()
 
     def read(self, cursor: Cursor) -> News:
-        latest = self._web3.eth.block_number
-        if latest < cursor.next:
-            return News((), cursor, cursor.next, latest)
-        logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor.next, "toBlock": latest})
-        times = {block: self._time(block) for block in sorted({log["blockNumber"] for log in logs})}
-        entries = []
-        for log, event in self._events(logs):
-            block, position = int(log["blockNumber"]), int(log["logIndex"])
-            entries.append(
-                Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event)
-            )
-        self._seen.clear()
-        return News(entries, Cursor(latest + 1), cursor.next, latest)
+        return self._reader.read(cursor)
 
     def send(self, sender: Address, action: Action) -> Receipt:
         return self.post(sender, action)()
@@ -199,7 +199,6 @@ class EthereumLedger:
                 self._nonces[sender] = self._web3.eth.get_transaction_count(account.address, "pending")
             fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
             latest = self._latest or self._web3.eth.get_block("latest")
-            self._seen[latest["number"]] = latest
             try:
                 sent = _send(self._web3, account, _sign(account, {**asked, **fixed}, latest))
                 self._latest = latest
@@ -236,10 +235,6 @@ class EthereumLedger:
         contract = self._web3.eth.contract(address=self._to, abi=federation().abi)
         return contract.get_function_by_name(name)(*arguments).call()
 
-    def _time(self, block: int) -> int:
-        seen = self._seen.get(block)
-        return int((seen or self._web3.eth.get_block(block))["timestamp"])
-
     def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
             if log["address"] != self._to or log.get("removed"):
@@ -266,18 +261,6 @@ def _check_rules(web3: Web3, account: LocalAccount, latest: BlockData) -> None:
         web3.eth.call({"from": account.address, "data": _INSTRUCTIONS, "gas": _GAS})
     except (Web3Exception, TransactionFailed) as error:
         raise LedgerError(f"{expected}, found an EVM without the contract's instructions: {said(error)}") from None
-
-
-def said(error: Exception) -> str:
-    """What a node answered, in a line; the URL, which may hold a key, is never part of it."""
-    if isinstance(error, OSError):
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        return f"the node answers with HTTP status {status}" if status else f"no answer ({type(error).__name__})"
-    response = getattr(error, "rpc_response", None)
-    answer = response.get("error") if isinstance(response, dict) else None
-    message = answer.get("message") if isinstance(answer, dict) else None
-    line = " ".join(str(message or error).split())[:200]
-    return "".join(each if each.isprintable() else "?" for each in line)  # A terminal obeys what it is sent.
 
 
 def ether(wei: int) -> str:
