@@ -7,7 +7,6 @@ The factory is called with the path of the silo's own configuration file, or non
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -28,8 +27,9 @@ def load_trainer(name: str, file: Path | None, config: Config) -> Trainer:
         InputError: there is no such factory, or it fails.
     """
     module_name, _, factory_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
     except ModuleNotFoundError as error:

@@ -14,7 +14,7 @@ from fedpact.artifacts.charter import Charter
 from fedpact.cli.asking import ask_password
 from fedpact.cli.connection import open_blocks, open_follower, open_ledger
 from fedpact.errors import InputError
-from fedpact.keys import read_account
+from fedpact.keys import read_account, stated_address
 from fedpact.ledger.facts import Address, address
 from fedpact.service.loop import Outcome
 from fedpact.service.station import Station
@@ -87,7 +87,7 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
         follower = open_follower(settings, ledger)
         view = follower.refresh()
         journal = Journal(journal_path(settings, own))
-        rows = statuses(view, follower, own, journal, blocks, ledger.latest(), last)
+        rows = statuses(follower, own, journal, blocks, ledger.latest(), last)
     if as_json:
         member = view.members.get(own)
         answer = {"account": own, "member": None if member is None else member.index}
@@ -98,12 +98,9 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
 
 def _own_account(settings: Settings) -> Address:
     """The account of the key file: by the keystore's own word where it has one, else by its key."""
-    from fedpact.keys import account_of
-
-    if settings.key_file is not None:
-        found = account_of(settings.key_file)
-        if found is not None:
-            return found
+    stated = None if settings.key_file is None else stated_address(settings.key_file)
+    if stated is not None:
+        return stated
     return address(read_account(settings.key_file, os.environ, ask_password, settings.password_file).address)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.manifest import Line
 from fedpact.errors import FedpactError
+from fedpact.ledger.events import UpdateRevealed, UpdateSubmitted
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
-from fedpact.ledger.view import Round, Status, View
+from fedpact.ledger.view import Round, Status
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import read_small
@@ -59,20 +60,29 @@ class RoundStatus:
 
 
 def statuses(
-    view: View, follower: Follower, account: Address, journal: Journal, blocks: Blocks, latest: int, last: int
+    follower: Follower, account: Address, journal: Journal, blocks: Blocks, latest: int, last: int
 ) -> list[RoundStatus]:
     """Round by round, in order.
 
     Args:
+        follower: has read the ledger.
         latest: the newest block's number.
         last: so many of the last rounds; 0 for all.
     """
-    numbers = sorted(view.rounds)[-last:] if last else sorted(view.rounds)
-    return [_status(view.rounds[number], follower, account, journal, blocks, latest) for number in numbers]
+    rounds = follower.view.rounds
+    submitted_in: dict[int, int] = {
+        entry.event.round: entry.block
+        for entry in follower.entries
+        if isinstance(entry.event, UpdateSubmitted | UpdateRevealed) and entry.event.member == account
+    }
+    return [
+        _status(rounds[number], submitted_in.get(number), account, journal, blocks, latest)
+        for number in sorted(rounds)[-last:]  # All of them where `last` is 0.
+    ]
 
 
 def _status(
-    current: Round, follower: Follower, account: Address, journal: Journal, blocks: Blocks, latest: int
+    current: Round, block: int | None, account: Address, journal: Journal, blocks: Blocks, latest: int
 ) -> RoundStatus:
     remembered = journal.rounds.get(current.number, Remembered())
     submission = next((each for each in current.submissions if each.member == account), None)
@@ -87,7 +97,6 @@ def _status(
             decision, why = line.decision, line.detail
         except FedpactError as error:
             decision, why = "unknown", str(error)
-    block = follower.submitted_in(account, current.number) if submission is not None else None
     return RoundStatus(
         round=current.number,
         trained=update is not None,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fedpact.artifacts.charter import first_mistake
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.errors import InputError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 from fedpact.cli.options import (
-    AcceptedCharter,
     ChainId,
     Config,
     Confirmations,
@@ -55,7 +54,7 @@ def run(
 
     \b
     Examples:
-      fedpact coordinator run --rpc http://127.0.0.1:8545 --contract federation.deployment.json --key-file coordinator.json
+      fedpact coordinator run --rpc http://127.0.0.1:8545 --contract federation.deployment.json --key-file key.json
       FEDPACT_PASSWORD=… fedpact coordinator run --config fedpact.toml --metrics 9464 --log-format json
     """
     settings = settings_from(locals())

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedpact.ledger.endpoints import connect
-from fedpact.ledger.entry_log import EntryLog
+from fedpact.deployment.deploy import connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.fees import Fees
 from fedpact.ledger.port import Follower
@@ -31,7 +30,7 @@ def open_ledger(
     urls, contract = settings.need("rpc"), settings.need("contract")
     fees = Fees() if settings.max_fee is None else Fees(max_fee=settings.max_fee)
     return EthereumLedger(
-        connect(urls, chain_id=settings.chain_id),
+        connect(urls[0]),
         contract,
         accounts,
         journal=journal,
@@ -43,7 +42,7 @@ def open_ledger(
 
 def open_follower(settings: Settings, ledger: EthereumLedger) -> Follower:
     """Reads a ledger, with what was read before from the state directory, where there is one."""
-    return Follower(ledger, memory=EntryLog(settings.state / "entries.jsonl"))
+    return Follower(ledger)
 
 
 def open_blocks(settings: Settings, *, writable: bool = True) -> SeveralBlocks:

@@ -16,7 +16,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.types import BlockData, LogReceipt, TxParams, TxReceipt
+from web3.types import LogReceipt, TxParams, TxReceipt
 from web3.utils import get_create_address
 
 from fedpact.errors import LedgerError, RecordDamaged
@@ -24,13 +24,15 @@ from fedpact.ledger.abi import Abi
 from fedpact.ledger.actions import Action, Admit
 from fedpact.ledger.answers import asking, said
 from fedpact.ledger.artifact import federation
-from fedpact.ledger.events import Entry, Event
+from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
 from fedpact.ledger.fees import Fees, Market, Offer, gwei, offer
 from fedpact.ledger.in_process import TIP, InProcess
 from fedpact.ledger.journal import Journal
+from fedpact.ledger.node import Node
 from fedpact.ledger.outbox import Outbox, Patience
 from fedpact.ledger.port import Cursor, News, Posted, Receipt
+from fedpact.ledger.reading import Confirmations, Reader
 from fedpact.ledger.reverts import FAILURES, try_out
 from fedpact.ledger.spending import Spending, Spent
 from fedpact.ledger.transactions import Call, check_balance, send, sign, wait
@@ -57,6 +59,8 @@ class EthereumLedger:
             memory only. One process at a time may use it.
         fees: the most that a unit of gas may cost.
         patience: how long to wait for what.
+        confirmations: blocks that must follow one before it counts as confirmed, or the node's word for it.
+        first_block: no entry is in an earlier block.
 
     Raises:
         InputError: the journal cannot be read or written.
@@ -73,16 +77,18 @@ class EthereumLedger:
         journal: Path | None = None,
         fees: Fees = Fees(),  # noqa: B008  # Frozen.
         patience: Patience = Patience(),  # noqa: B008  # Frozen.
+        confirmations: Confirmations = 0,
+        first_block: int = 0,
     ) -> None:
         self._web3 = web3
         self._abi = Abi(federation().abi)
         self._identity = Identity(web3.eth.chain_id, contract)
+        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._to = Web3.to_checksum_address(contract)
         self._accounts = {address(account.address): account for account in accounts}
-        self._seen: dict[int, BlockData] = {}  # Blocks that were asked for since the last reading.
         self._spending = Spending()
         chain_id = self._identity.chain_id
-        self._sending: Outbox | InProcess = InProcess(web3, chain_id, self._accounts, self._spending, self._seen)
+        self._sending: Outbox | InProcess = InProcess(web3, chain_id, self._accounts, self._spending)
         if simulate:
             kept = Journal(journal, chain_id)
             self._sending = Outbox(web3, chain_id, self._accounts, self._try_out, kept, fees, patience, self._spending)
@@ -178,22 +184,19 @@ class EthereumLedger:
         return bool(self._view("isCoordinator", Web3.to_checksum_address(account)))
 
     def now(self) -> int:
-        return int(self._web3.eth.get_block("pending")["timestamp"])
+        return self._reader.now()
+
+    def latest(self) -> int:
+        """The number of the newest block.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        with asking("newest block"):
+            return int(self._web3.eth.block_number)
 
     def read(self, cursor: Cursor) -> News:
-        latest = self._web3.eth.block_number
-        if latest < cursor.next:
-            return News((), cursor, cursor.next, latest)
-        logs = self._web3.eth.get_logs({"address": self._to, "fromBlock": cursor.next, "toBlock": latest})
-        times = {block: self._time(block) for block in sorted({log["blockNumber"] for log in logs})}
-        entries = []
-        for log, event in self._events(logs):
-            block, position = int(log["blockNumber"]), int(log["logIndex"])
-            entries.append(
-                Entry(block, times[log["blockNumber"]], Hash(bytes(log["transactionHash"])), position, event)
-            )
-        self._seen.clear()
-        return News(entries, Cursor(latest + 1), cursor.next, latest)
+        return self._reader.read(cursor)
 
     def send(self, sender: Address, action: Action) -> Receipt:
         return self.post(sender, action)()
@@ -227,6 +230,21 @@ class EthereumLedger:
         with asking(f"balance of {account}"):
             return int(self._web3.eth.get_balance(Web3.to_checksum_address(account)))
 
+    def price(self) -> int:
+        """What a unit of gas costs now, in wei.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        with asking("price of gas"):
+            return int(self._web3.eth.gas_price)
+
+    def close(self) -> None:
+        """Closes the connection, where it can be closed."""
+        closing = getattr(self._web3.provider, "close", None)
+        if closing is not None:
+            closing()
+
     @property
     def spent(self) -> Spent:
         """What this process's transactions have cost so far."""
@@ -240,10 +258,6 @@ class EthereumLedger:
     def _view(self, name: str, *arguments: object) -> Any:
         contract = self._web3.eth.contract(address=self._to, abi=federation().abi)
         return contract.get_function_by_name(name)(*arguments).call()
-
-    def _time(self, block: int) -> int:
-        seen = self._seen.get(block)
-        return int((seen or self._web3.eth.get_block(block))["timestamp"])
 
     def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):

@@ -23,11 +23,7 @@ TIP = 1
 
 
 class InProcess:
-    """Sends for some accounts.
-
-    Args:
-        seen: blocks by number, to which those that are asked for are added.
-    """
+    """Sends for some accounts."""
 
     def __init__(
         self,
@@ -35,10 +31,8 @@ class InProcess:
         chain_id: int,
         accounts: dict[Address, LocalAccount],
         spending: Spending,
-        seen: dict[int, BlockData],
     ) -> None:
         self._web3, self._chain_id, self._accounts, self._spending = web3, chain_id, accounts, spending
-        self._seen = seen
         self._latest: BlockData | None = None  # Until somebody has waited for another or was refused.
         self.nonces: dict[Address, int] = {}
         self._lock = threading.Lock()
@@ -54,7 +48,6 @@ class InProcess:
             if sender not in self.nonces:
                 self.nonces[sender] = self._web3.eth.get_transaction_count(account.address, "pending")
             latest = self._latest or self._web3.eth.get_block("latest")
-            self._seen[latest["number"]] = latest
             offer = Offer(int(2 * latest["baseFeePerGas"]) + TIP, TIP)
             signed = sign(account, call.asked_by(sender), self.nonces[sender], self._chain_id, offer)
             try:

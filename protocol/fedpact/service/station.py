@@ -6,9 +6,10 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from fedpact.ledger.ethereum import EthereumLedger, ether
+from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
+from fedpact.ledger.transactions import ether
 from fedpact.service.figures import Figures
 from fedpact.store.several import SeveralBlocks
 
@@ -52,8 +53,8 @@ class Station:
             self._looked = clock
             self._watch_the_balance()
             self.figures.moved(
-                sum(each.read for each in self.blocks.moved.values()),
-                sum(each.written for each in self.blocks.moved.values()),
+                sum(each.bytes_read for each in self.blocks.moved.values()),
+                sum(each.bytes_written for each in self.blocks.moved.values()),
             )
 
     def _watch_the_chain(self, clock: float, now: int) -> None:
@@ -66,10 +67,12 @@ class Station:
     def _watch_the_balance(self) -> None:
         balance, spent = self.ledger.balance(self.account), self.ledger.spent
         self.figures.spent(spent.gas, spent.wei, balance)
-        price = self.ledger.gas_price()
-        low = balance < _ROUNDS_LEFT * _GAS_OF_A_ROUND * price
+        low = balance < _ROUNDS_LEFT * _GAS_OF_A_ROUND * self.ledger.price()
         if low and not self._low:
             logger.warning(
-                "account %s: %s ether left, which may not pay for %d more rounds", self.account, ether(balance), _ROUNDS_LEFT
+                "account %s: %s ether left, which may not pay for %d more rounds",
+                self.account,
+                ether(balance),
+                _ROUNDS_LEFT,
             )
         self._low = low
