@@ -25,7 +25,8 @@ from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store import Cid, MemoryBlocks
 from fedpact.store.unixfs import add, open_file, read_small
-from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from fedpact_coordinator.coordinator import Coordinator
+from fedpact_coordinator.decide import Aggregate, Finished, Wait
 from lossy_ledger import LossyLedger
 
 CHARTER = small_charter(rounds={"quorum": 2}, stop={"rounds": 2})

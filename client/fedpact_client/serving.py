@@ -109,7 +109,7 @@ def _show(own: Address, rows: list[RoundStatus], *, member: bool) -> None:
     if not member:
         console.print(f"{own} was never a member", highlight=False)
     table = Table(box=None, header_style="bold")
-    for name in ("round", "trained", "stored", "on the ledger", "in the model", "round was", "derived again"):
+    for name in ("round", "trained", "stored", "on the ledger", "weight", "round was", "re-derived"):
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(
@@ -130,7 +130,7 @@ def _show(own: Address, rows: list[RoundStatus], *, member: bool) -> None:
 
 def _on_ledger(row: RoundStatus) -> str:
     if row.confirmations is not None:
-        return f"yes, {row.confirmations} blocks ago"
+        return f"{row.confirmations} blocks ago"
     return "sent" if row.sent else "no"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from fedpact.ledger.facts import Hash, Identity
 from fedpact.ledger.view import Round
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import add, read_small
+from fedpact.store.unixfs import add, leaf_count, read_small
 
 
 class Verifier:
@@ -38,7 +39,11 @@ class Verifier:
             charter = charters.decode(read_small(self._blocks, current.charter, charters.MAX_BYTES))
         except FedpactError:
             charter = None
-        scope = Scope(current.number, current.number, self._share, 0 if self._share is None else secrets.randbits(64))
+        share, seed = self._share, secrets.randbits(64)
+        if share is not None and charter is not None:
+            blocks = leaf_count(charter.layout().size)
+            share = None if math.ceil(share * blocks) == blocks else share
+        scope = Scope(current.number, current.number, share, 0 if share is None else seed)
         return audit_round(current, charter, self._blocks, scope=scope, threads=self._threads)
 
     def report(self, current: Round, found: RoundAudit, head: Hash) -> Cid:
