@@ -21,7 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from fedpact.errors import FedpactError, InputError
+from fedpact.artifacts import canonical
+from fedpact.errors import FedpactError, InputError, InvalidDocument
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -226,7 +227,7 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=128)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while ")[0]
         raise InputError(f"port {port}: cannot listen there: {reason}") from None
 
 
@@ -280,8 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _answer(chain: DevChain, body: bytes) -> Any:
     """The answer to one request or to several; none where nobody asked for one."""
     try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = canonical.parse(body, "request")  # It bounds the depth.
+    except InvalidDocument:
         return _error(None, -32700, "expected JSON")
     if not isinstance(asked, list):
         return _answer_one(chain, asked)

@@ -14,7 +14,10 @@ import typer
 def devnet(
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8545,
     block_time: Annotated[
-        float, typer.Option(metavar="S", min=0.1, max=3600, help="Seconds from block to block.")
+        float,
+        typer.Option(
+            metavar="S", min=0.1, max=3600, help="Seconds from block to block; below 1 the chain's time may run ahead."
+        ),
     ] = 1.0,
     count: Annotated[int, typer.Option("--accounts", metavar="N", min=1, max=1000, help="Accounts with money.")] = 10,
     state: Annotated[
