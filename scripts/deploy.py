@@ -20,11 +20,12 @@ import os
 import sys
 from pathlib import Path
 
-from fedpact.deployment.deploy import REHEARSAL, Outcome, connect, deploy, describe, rehearse, summary
+from fedpact.deployment.deploy import REHEARSAL, Outcome, deploy, describe, rehearse, summary
 from fedpact.deployment.plan import read_plan
 from fedpact.deployment.record import RecordFile
 from fedpact.errors import FedpactError, InputError
 from fedpact.keys import read_account
+from fedpact.ledger.endpoints import connect
 from fedpact.store.directory import DirectoryBlocks
 
 

@@ -23,7 +23,7 @@ from charters import small_charter
 from eth_account import Account
 from fedpact.artifacts import canonical
 from fedpact.deployment import deploy as deploying
-from fedpact.deployment.deploy import Outcome, connect, deploy, describe, rehearse, summary
+from fedpact.deployment.deploy import Outcome, deploy, describe, rehearse, summary
 from fedpact.deployment.plan import Plan, read_plan
 from fedpact.deployment.record import RecordFile
 from fedpact.errors import FedpactError, InputError, LedgerError
@@ -31,6 +31,7 @@ from fedpact.keys import read_account
 from fedpact.ledger import ethereum
 from fedpact.ledger.actions import Admit, Remove
 from fedpact.ledger.artifact import federation
+from fedpact.ledger.endpoints import connect
 from fedpact.ledger.ethereum import EthereumLedger, ether
 from fedpact.ledger.facts import address
 from fedpact.ledger.rejections import InvalidLimits
