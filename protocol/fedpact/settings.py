@@ -103,6 +103,18 @@ class Settings:
         return value
 
 
+def with_rpc(settings: Settings, url: str) -> Settings:
+    """The same settings with another node.
+
+    Raises:
+        InputError: it is no URL of one.
+    """
+    try:
+        return replace(settings, rpc=_rpc(url, Path(), True), origin={**settings.origin, "rpc": "the argument"})
+    except ValueError as error:
+        raise InputError(f"URL: expected {error}, found something else") from None
+
+
 def flag(name: str) -> str:
     """The flag of a setting."""
     return "--" + name.replace("_", "-")
