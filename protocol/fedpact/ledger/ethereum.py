@@ -27,7 +27,7 @@ from web3.utils import get_create_address
 from fedpact.errors import LedgerError, RecordDamaged
 from fedpact.ledger.abi import Abi
 from fedpact.ledger.actions import Action, Admit
-from fedpact.ledger.answers import said
+from fedpact.ledger.answers import asking, said
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
@@ -84,15 +84,16 @@ class EthereumLedger:
     ) -> None:
         self._web3 = web3
         self._abi = Abi(federation().abi)
-        self._identity = Identity(web3.eth.chain_id, contract)
-        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._to = Web3.to_checksum_address(contract)
+        with asking("rpc"):
+            self._identity = Identity(web3.eth.chain_id, contract)
+            code = bytes(web3.eth.get_code(self._to))
+        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._accounts = {address(account.address): account for account in accounts}
         self._simulates = simulate
         self._latest: BlockData | None = None  # The last block, until somebody has waited for another or was refused.
         self._nonces: dict[Address, int] = {}
         self._lock = threading.Lock()
-        code = bytes(web3.eth.get_code(self._to))
         if code != federation().runtime:
             found = f"{len(code)} bytes of other code" if code else "no code"
             raise LedgerError(f"contract {contract}: expected the code of a federation, found {found}")
@@ -233,7 +234,8 @@ class EthereumLedger:
 
     def _view(self, name: str, *arguments: object) -> Any:
         contract = self._web3.eth.contract(address=self._to, abi=federation().abi)
-        return contract.get_function_by_name(name)(*arguments).call()
+        with asking(f"rpc: {name}"):
+            return contract.get_function_by_name(name)(*arguments).call()
 
     def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
