@@ -283,7 +283,7 @@ class Outbox:
             self._spending.count(mined)
         if self._patience.settled:
             block, number = bytes(mined["blockHash"]), int(mined["blockNumber"])
-            self._keep(lane, replace(current, block=number, delivered=block))
+            lane.entries[entry.nonce] = self._journal.deliver(current, number, block)
         else:
             self._forget(lane, current)
 
@@ -306,7 +306,9 @@ class Outbox:
                         if count <= entry.nonce:
                             overtaken = False
                             is_stuck = time.monotonic() >= offered + self._patience.stuck
-                            current = self._push(lane, current, count, is_stuck=is_stuck)
+                            # It waits for those before it, which a reorganisation may have dropped.
+                            for nonce in sorted(nonce for nonce in lane.entries if count <= nonce <= entry.nonce):
+                                current = self._push(lane, lane.entries[nonce], is_stuck=is_stuck)
                         elif not overtaken:
                             overtaken = True  # Nodes behind one address may differ by a block: it must be seen twice.
                         elif self._receipt(current) is None:
@@ -329,16 +331,12 @@ class Outbox:
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 
-    def _push(self, lane: _Lane, entry: Entry, count: int, *, is_stuck: bool) -> Entry:
+    def _push(self, lane: _Lane, entry: Entry, *, is_stuck: bool) -> Entry:
         """Helps a transaction into a block; returns what it has become.
 
         Args:
-            count: the nonce that the chain waits for.
             is_stuck: whether it has waited long enough for a higher offer.
         """
-        for nonce in sorted(nonce for nonce in lane.entries if count <= nonce < entry.nonce):
-            if not self._is_known(lane.entries[nonce]):  # A reorganisation has dropped it, and this one waits for it.
-                self._send(lane.entries[nonce])
         is_known = self._is_known(entry)
         if is_stuck or not is_known:
             quote = self._market.quote(fresh=True)
