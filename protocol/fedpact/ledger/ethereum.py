@@ -26,7 +26,7 @@ from fedpact.ledger.answers import asking, said
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
-from fedpact.ledger.fees import Fees, Market, Offer, gwei, offer
+from fedpact.ledger.fees import Fees, Market, Offer, above_cap, offer
 from fedpact.ledger.in_process import TIP, InProcess
 from fedpact.ledger.journal import Journal
 from fedpact.ledger.node import Node
@@ -284,7 +284,7 @@ def _offer(web3: Web3, fees: Fees, *, simulate: bool) -> Offer:
     quote = Market(web3).quote()
     found = offer(quote, fees)
     if found is None:
-        raise LedgerError(f"base fee: expected at most the cap of {gwei(fees.max_fee)}, found {gwei(quote.base)}")
+        raise LedgerError(above_cap(quote.base, fees))
     return found
 
 
