@@ -23,9 +23,10 @@ from fedpact.errors import FedpactError, InputError, LedgerError
 from fedpact.ledger import ethereum
 from fedpact.ledger.actions import Admit, Remove
 from fedpact.ledger.artifact import federation
-from fedpact.ledger.ethereum import EthereumLedger, ether
+from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import address
 from fedpact.ledger.rejections import InvalidLimits
+from fedpact.ledger.transactions import NotTaken, ether
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import read_small
@@ -119,14 +120,14 @@ def test_another_owner_admits_with_its_own_key(place: Place) -> None:
     assert completed.record.deployer == ACCOUNTS[0]
 
 
-@pytest.mark.parametrize("moment", ["_send", "_wait"], ids=["before it is sent", "before its receipt"])
+@pytest.mark.parametrize("moment", ["send", "wait"], ids=["before it is sent", "before its receipt"])
 def test_killed_around_the_deployment(place: Place, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """The next run, even with another key, sends what was signed, or finds it: there is one contract."""
     with monkeypatch.context() as patch:
         patch.setattr(ethereum, moment, _killed)
         with pytest.raises(Killed):
             place.deploy()
-    assert place.sent == (moment == "_wait")
+    assert place.sent == (moment == "wait")
     transaction = place.record()["transaction"]
     outcome = place.deploy(key=6)
     assert (outcome.deployed, outcome.record.transaction, outcome.left_to) == (True, transaction, ACCOUNTS[0])
@@ -284,10 +285,10 @@ def test_a_transaction_that_the_node_refuses_leaves_the_old_record(
     place.deploy()
     before = place.file.path.read_bytes()
 
-    def refuse(_: object, account: Any, __: object) -> Any:
-        raise ethereum.NotTaken(f"transaction of {address(account.address)}: the pool is full")
+    def refuse(_: object, sender: str, __: object) -> Any:
+        raise NotTaken(f"transaction of {sender}: the pool is full")
 
-    monkeypatch.setattr(ethereum, "_send", refuse)
+    monkeypatch.setattr(ethereum, "send", refuse)
     with pytest.raises(LedgerError, match="the pool is full"):
         place.deploy(again=True)
     assert {each.name: each.read_bytes() for each in place.file.path.parent.iterdir()} == {"record.json": before}

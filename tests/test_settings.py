@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "trainer_config": ("trainer.toml", Path("trainer.toml")),
     "charter": ("charter.toml", "charter.toml"),
     "threads": ("3", 3),
+    "poll": ("2.5", 2.5),
+    "verify": ("0.25", Decimal("0.25")),
     "metrics": ("[::1]:9100", ("::1", 9100)),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),

@@ -53,6 +53,9 @@ class Settings:
         trainer: `module:factory`.
         trainer_config: a file that is handed to the factory.
         charter: the accepted charter, as its CID or the path of a file.
+        poll: seconds between two looks at a ledger that has nothing new.
+        verify: the share of a published model's blocks that a silo derives again before it trains on it; 1 for all of
+            them, none for none.
         metrics: host and port of the figures; none where they are not offered.
         head: a head that is trusted.
         origin: by name, where each value came from.
@@ -74,6 +77,8 @@ class Settings:
     trainer_config: Path | None
     charter: str | None
     threads: int
+    poll: float
+    verify: Decimal | None
     metrics: tuple[str, int] | None
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -211,6 +216,23 @@ def _gwei(given: object, directory: Path, textual: bool) -> int:
     return int(Decimal(text) * _GWEI)
 
 
+def _seconds(given: object, directory: Path, textual: bool) -> float:
+    text = str(given)
+    decimal = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text)
+    if isinstance(given, bool) or decimal is None or not 0.01 <= float(text) <= 3600:
+        raise ValueError("seconds, from 0.01 to 3600")
+    return float(text)
+
+
+def _share(given: object, directory: Path, textual: bool) -> Decimal | None:
+    text = str(given)
+    if text == "off":
+        return None
+    if isinstance(given, bool) or not re.fullmatch(r"1|1\.0{1,18}|0?\.[0-9]{1,18}", text) or not Decimal(text):
+        raise ValueError("off, or a decimal number above 0, at most 1")
+    return Decimal(text)
+
+
 def _charter(given: object, directory: Path, textual: bool) -> str:
     if isinstance(given, str) and _CID.fullmatch(given):
         return given
@@ -280,6 +302,14 @@ def _all() -> tuple[Setting, ...]:
         Setting("trainer_config", "FILE", "Handed to the trainer's factory.", _path),
         Setting("charter", "CID", "The charter that you accepted: its CID, or its file.", _charter),
         Setting("threads", "T", "Blocks of a model to work on at once.", _number(1, 1024), os.cpu_count() or 1),
+        Setting("poll", "SECONDS", "Between two looks at a ledger that has nothing new.", _seconds, 0.5),
+        Setting(
+            "verify",
+            "SHARE",
+            "Derive this share of a model's blocks again before training on it, at least one; 1 for all, or off.",
+            _share,
+            Decimal("0.05"),
+        ),
         Setting("metrics", "PORT", "Offer figures for Prometheus here; host:port for other than loopback.", _metrics),
         Setting("log_format", "KIND", "text or json.", _text("text or json", "text|json"), "text"),
         Setting(

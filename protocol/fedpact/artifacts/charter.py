@@ -163,6 +163,8 @@ class Charter(_Section):
         model: the model's tensors by name.
         trainer: what every silo's trainer is told; text and integers, of which `name` is the trainer.
         score: which of the trainer's metrics is the score on the ledger.
+        score_of: `base` where that is the score of the model that a round starts from, evaluated by each silo before it
+            trains; none where it is that of the silo's own update.
         selection: none where all submissions are selected.
         before: what is done to the updates before the rule sees them; none where nothing is.
         optimiser: none where the rule's result is the model.
@@ -174,6 +176,7 @@ class Charter(_Section):
     model: dict[str, TensorSection]
     trainer: dict[str, str | int]
     score: Annotated[str, Field(min_length=1, max_length=100)]
+    score_of: Literal["base"] | None = None
     selection: SelectionSection | None = None
     before: BeforeSection | None = None
     rule: RuleSection

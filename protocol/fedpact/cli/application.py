@@ -19,6 +19,7 @@ from fedpact.cli.deploy import deploy
 from fedpact.cli.key import key_group
 from fedpact.cli.options import warn
 from fedpact.cli.rules import rules
+from fedpact.cli.store import store
 from fedpact.cli.verify_model import verify_model
 
 COMMANDS = "fedpact.commands"
@@ -43,6 +44,7 @@ def application() -> typer.Typer:
     app.command()(deploy)
     app.command()(rules)
     app.command()(verify_model)
+    app.add_typer(store, name="store")
     for each in sorted(entry_points(group=COMMANDS), key=lambda found: found.name):
         try:
             found = each.load()

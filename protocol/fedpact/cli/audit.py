@@ -17,9 +17,8 @@ from fedpact.cli.options import ALL_PROCESSORS, AsJson, Head, Threads, check_at_
 from fedpact.errors import InputError, Interrupted, InvalidDocument, StoreError
 
 if TYPE_CHECKING:
-    from fedpact.audit import RoundAudit
+    from fedpact.audit import Audited, RoundAudit
     from fedpact.store.cid import Cid
-    from fedpact.workdir import DirectoryAudit
 
 
 def audit(
@@ -137,7 +136,7 @@ def _sample(share: str | None, seed: int | None) -> tuple[Decimal | None, int]:
     return Decimal(share), secrets.randbits(64) if seed is None else seed
 
 
-def _answer(found: DirectoryAudit, report: Cid | None, *, as_json: bool) -> None:
+def _answer(found: Audited, report: Cid | None, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(summary(found) | ({} if report is None else {"report": str(report)})) + "\n")
         return
@@ -206,7 +205,7 @@ def _write(path: Path, data: bytes) -> None:
         raise StoreError(f"report {path}: cannot be written: {error.strerror}") from error
 
 
-def summary(directory: DirectoryAudit) -> dict[str, Any]:
+def summary(directory: Audited) -> dict[str, Any]:
     """An audit as a program reads it."""
     found = directory.audit
     return {
@@ -240,7 +239,7 @@ def summary(directory: DirectoryAudit) -> dict[str, Any]:
     }
 
 
-def show(directory: DirectoryAudit) -> None:
+def show(directory: Audited) -> None:
     """An audit as a person reads it."""
     from rich.console import Console
     from rich.table import Table
@@ -271,7 +270,7 @@ def _included(each: RoundAudit) -> str:
     return f"{each.included} of {total}" if each.not_selected else str(each.included)
 
 
-def verdict(directory: DirectoryAudit) -> str:
+def verdict(directory: Audited) -> str:
     """The answer in one sentence."""
     found = directory.audit
     parts = [f"{found.reproduced} of {len(found.rounds)} models reproduced bit for bit"]

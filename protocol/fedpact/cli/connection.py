@@ -1,106 +1,79 @@
-"""The ledger and the store that the settings name, opened for a command."""
+"""Opening what the settings name: a federation on a chain, a store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedpact.errors import FedpactError, InputError, LedgerError
-from fedpact.settings import Settings, shown_url
+from web3 import Web3
+
+from fedpact.deployment import deploy
+from fedpact.errors import LedgerError
+from fedpact.ledger.answers import asking
+from fedpact.ledger.ethereum import EthereumLedger
+from fedpact.ledger.fees import Fees
+from fedpact.ledger.port import Follower
+from fedpact.settings import Settings
+from fedpact.store.opening import open_store
+from fedpact.store.several import SeveralBlocks
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-    from web3 import Web3
-
-    from fedpact.ledger.ethereum import EthereumLedger
-    from fedpact.ledger.port import Follower
-    from fedpact.store.directory import DirectoryBlocks
 
 
 def connect(settings: Settings) -> Web3:
-    """A connection to the nodes.
+    """A connection to the nodes that the settings name.
 
     Raises:
-        InputError: none is named.
-        LedgerError: they cannot be asked, or are of another chain than the settings say.
+        InputError: they name none.
+        LedgerError: no node can be asked, or it is of another chain than the settings say.
     """
-    from fedpact.deployment import deploy
-
     web3 = deploy.connect(settings.need("rpc")[0])
     if settings.chain_id is not None:
-        with asking_node():
+        with asking("rpc"):
             found = web3.eth.chain_id
         if found != settings.chain_id:
             raise LedgerError(f"chain: expected {settings.chain_id} ({settings.origin['chain_id']}), found {found}")
     return web3
 
 
-def open_ledger(settings: Settings, accounts: Iterable[LocalAccount] = ()) -> EthereumLedger:
-    """The federation's contract.
+def open_ledger(
+    settings: Settings, accounts: Iterable[LocalAccount] = (), *, journal: Path | None = None
+) -> EthereumLedger:
+    """The federation that the settings name.
 
     Args:
         accounts: keys that may send.
+        journal: as for `EthereumLedger`.
 
     Raises:
-        InputError: no node or no contract is named.
-        LedgerError: the node cannot be asked, is of another chain, or the contract is none of ours.
+        InputError: they name none.
+        LedgerError: no node can be asked, or there is no federation at the address.
     """
-    from fedpact.ledger.ethereum import EthereumLedger
-    from fedpact.ledger.facts import Address
-
-    contract = Address(settings.need("contract"))
+    contract = settings.need("contract")
     web3 = connect(settings)
-    with asking_node():
-        return EthereumLedger(web3, contract, accounts)
+    with asking("rpc"):
+        return EthereumLedger(
+            web3,
+            contract,
+            accounts,
+            journal=journal,
+            fees=Fees() if settings.max_fee is None else Fees(max_fee=settings.max_fee),
+            confirmations=settings.confirmations or 0,
+            first_block=settings.first_block,
+        )
 
 
-def follow(ledger: EthereumLedger) -> Follower:
-    """Everything that is on the ledger now.
-
-    Raises:
-        LedgerError: it cannot be read, or its entries contradict one another.
-    """
-    from fedpact.ledger.port import Follower
-
-    with asking_node():
-        follower = Follower(ledger)
-        follower.refresh()
-    return follower
+def open_follower(settings: Settings, ledger: EthereumLedger) -> Follower:
+    """Reads a ledger, with what was read before from the state directory, where there is one."""
+    return Follower(ledger)
 
 
-@contextmanager
-def asking_node() -> Iterator[None]:
-    """Turns whatever goes wrong between us and a node into one line.
+def open_blocks(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
+    """The stores that the settings name, as one.
 
     Raises:
-        LedgerError: something did.
+        InputError: one is no store.
     """
-    from eth_utils.exceptions import ValidationError
-    from web3.exceptions import Web3Exception
-
-    from fedpact.ledger.ethereum import said
-
-    try:
-        yield
-    except FedpactError:
-        raise
-    except (Web3Exception, ValidationError, OSError) as error:
-        raise LedgerError(f"rpc: {said(error)}") from None
-    except Exception as error:  # Whoever answered does not speak JSON-RPC, or speaks it badly, in whatever way.
-        raise LedgerError(f"rpc: expected the answer of a node, found something else: {said(error)}") from None
-
-
-def open_store(settings: Settings) -> DirectoryBlocks:
-    """The store.
-
-    Raises:
-        InputError: it is none that can be opened.
-    """
-    from fedpact.store.directory import DirectoryBlocks
-
-    place = settings.need("store")[0]
-    if "://" in place:
-        raise InputError(f"store: expected a directory, found {shown_url(place)} ({settings.origin['store']})")
-    return DirectoryBlocks(Path(place))
+    return open_store(settings.store, writable=writable)

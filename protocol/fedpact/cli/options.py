@@ -48,6 +48,8 @@ Trainer = Annotated[str | None, _setting("trainer")]
 TrainerConfig = Annotated[str | None, _setting("trainer_config")]
 AcceptedCharter = Annotated[str | None, _setting("charter")]
 SettingThreads = Annotated[str | None, _setting("threads")]
+Poll = Annotated[str | None, _setting("poll")]
+Verify = Annotated[str | None, _setting("verify")]
 Metrics = Annotated[str | None, _setting("metrics")]
 LogFormat = Annotated[str | None, _setting("log_format")]
 LogLevel = Annotated[str | None, _setting("log_level")]
@@ -68,6 +70,8 @@ FLAGS: Mapping[str, Any] = {
     "trainer_config": TrainerConfig,
     "charter": AcceptedCharter,
     "threads": SettingThreads,
+    "poll": Poll,
+    "verify": Verify,
     "metrics": Metrics,
     "log_format": LogFormat,
     "log_level": LogLevel,

@@ -1,0 +1,103 @@
+"""Several stores as one: read in order, written to the first.
+
+A block that is missing, wrong or out of reach in one store is taken from the next, so one that withholds or lies costs
+time and nothing else. That needs each block to be checked here, before the next store would be passed over; whoever
+reads checks once more, as the port says that what it gives is unverified.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fedpact.errors import BlockMissing, StoreError
+from fedpact.store.blocks import MAX_BLOCK
+from fedpact.store.cid import Cid
+from fedpact.store.counting import CountedBlocks, Moved
+
+_log = logging.getLogger(__name__)
+
+
+class SeveralBlocks:
+    """Reads from several stores, writes to the first.
+
+    Args:
+        stores: in the order in which they are asked, each under a name without secrets.
+        writable: whether the first is written to.
+        keep_reads: whether a block that another store had is kept in the first, where that is writable. A block that
+            is damaged in the first is mended in any case.
+    """
+
+    def __init__(self, stores: Sequence[CountedBlocks], *, writable: bool = True, keep_reads: bool = True) -> None:
+        self._stores = tuple(stores)
+        self._writable, self._keep_reads = writable, keep_reads
+
+    @property
+    def moved(self) -> Mapping[str, Moved]:
+        """What each store moved so far, by its name."""
+        return {each.name: each.moved for each in self._stores}
+
+    def get(self, cid: Cid) -> bytes:
+        """As `Blocks.get`: the bytes that the address stands for, where any store has them.
+
+        Otherwise it is, in this order: an error where a store could not answer, as that one may have had them; wrong
+        bytes where a store had such; missing.
+        """
+        if len(self._stores) == 1:  # There is no next one that a check could pass on to.
+            return self._stores[0].get(cid)
+        wrong: bytes | None = None
+        damaged = False
+        silent: list[str] = []
+        for place, store in enumerate(self._stores):
+            try:
+                data = store.get(cid)
+            except BlockMissing:
+                continue
+            except StoreError as error:
+                silent.append(str(error))
+                continue
+            if len(data) <= MAX_BLOCK and Cid.of(data, cid.codec) == cid:
+                if place and self._writable and (self._keep_reads or damaged):
+                    self._keep(cid, data)
+                return data
+            _log.warning("block %s: %s has other bytes under this address", cid, store.name)
+            damaged = damaged or not place
+            wrong = data if wrong is None else wrong
+        if silent:
+            raise StoreError(silent[0] if len(silent) == 1 else f"block {cid}: no store has it: {'; '.join(silent)}")
+        if wrong is not None:
+            return wrong
+        raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        if not self._writable:
+            raise StoreError(f"block {cid}: these stores were opened to be read from")
+        self._stores[0].put(cid, data)
+
+    def has(self, cid: Cid) -> bool:
+        """Whether the store that is written to keeps something under an address; where none is, whether any does.
+
+        A block is written unless it is there: that another keeps it, for how long nobody knows, is no reason not to.
+        """
+        silent: StoreError | None = None
+        for store in self._stores[:1] if self._writable else self._stores:
+            try:
+                if store.has(cid):
+                    return True
+            except StoreError as error:
+                silent = error
+        if silent is not None:
+            raise silent
+        return False
+
+    def close(self) -> None:
+        """Closes all stores."""
+        for store in self._stores:
+            store.close()
+
+    def _keep(self, cid: Cid, data: bytes) -> None:
+        """Keeps what was read elsewhere. Where that fails, the reading has not."""
+        try:
+            self._stores[0].put(cid, data)
+        except StoreError as error:
+            _log.warning("read, but not kept: %s", error)

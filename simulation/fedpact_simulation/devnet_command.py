@@ -1,0 +1,73 @@
+"""`fedpact devnet`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def devnet(
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8545,
+    block_time: Annotated[
+        float, typer.Option(metavar="S", min=0.1, max=3600, help="Seconds from block to block.")
+    ] = 1.0,
+    count: Annotated[int, typer.Option("--accounts", metavar="N", min=1, max=1000, help="Accounts with money.")] = 10,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the chain here, and go on from there (anvil only).")
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="anvil or eth-tester; otherwise anvil where it is installed."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
+) -> None:
+    """Run a chain on this machine for trying things, until you stop it.
+
+    Where anvil (of Foundry) is on the PATH, or named by the variable FEDPACT_ANVIL, it is used. Otherwise it is
+    eth-tester: slower, but a real EVM, and it came with fedpact. Its keys are known to everyone.
+
+    \b
+    Examples:
+      fedpact devnet
+      fedpact devnet --port 0 --block-time 2 --accounts 20 --json
+    """
+    from fedpact.errors import FedpactError, InputError, Interrupted
+
+    from fedpact_simulation import devnet as nodes
+
+    if engine is not None and engine not in nodes.ENGINES:
+        raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
+    node: nodes.Node | None = None
+    try:
+        used, node = nodes.start(engine, os.environ, port=port, count=count, block_time=block_time, state=state)
+        keys = nodes.accounts(count)
+        chain_id = nodes.chain_id(node.url)
+        if as_json:
+            facts = {
+                "url": node.url,
+                "chain_id": chain_id,
+                "engine": used,
+                "block_time": block_time,
+                "accounts": [{"address": each.address, "key": f"0x{each.key.hex()}"} for each in keys],
+            }
+            typer.echo(json.dumps(facts))
+        else:
+            typer.echo(f"chain {chain_id} at {node.url} ({used}), a block every {block_time:g} s")
+            typer.echo("test keys, known to everyone: never send them anything of value")
+            for each in keys:
+                typer.echo(f"  {each.address}  0x{each.key.hex()}")
+            typer.echo("next, in another terminal:")
+            typer.echo(f"  export FEDPACT_RPC={node.url} FEDPACT_KEY=0x{keys[0].key.hex()}")
+        sys.stdout.flush()
+        node.wait()
+        raise FedpactError(f"{used}: ended by itself")
+    except Interrupted:
+        pass  # That is how it ends.
+    finally:
+        if node is not None:
+            node.stop()
