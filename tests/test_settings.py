@@ -111,7 +111,7 @@ def test_a_repeated_flag_and_commas_give_several() -> None:
         ("confirmations", "latest", "expected a whole number from 0 to 1000000, safe or finalized, found 'latest'"),
         ("max_fee", "1e9", "expected gwei as decimal text above 0"),
         ("max_fee", "0.0", "expected gwei as decimal text above 0"),
-        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, or the record of a deployment"),
+        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, found"),
         ("contract", MIXED[:-1] + "D", "expected an address whose capitals are its checksum"),
         ("rpc", SECRET_URL.replace("https", "ftp"), "expected http://… or https://…, URLs of nodes, found something"),
         ("rpc", "http://node:notaport/hunter2", "expected http://… or https://…, URLs of nodes"),

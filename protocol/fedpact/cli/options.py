@@ -82,7 +82,7 @@ FLAGS: Mapping[str, Any] = {
 
 READING = ("rpc", "contract", "chain_id", "first_block")
 """The settings of whatever reads a ledger."""
-SENDING = (*READING, "key_file", "password_file", "max_fee", "state")
+SENDING = (*READING, "key_file", "password_file", "max_fee")
 """The settings of whatever sends to one."""
 
 
