@@ -110,7 +110,7 @@ def rewind(view: View, number: int) -> Todo:
     base = view.rounds[number].base
     if view.open_round is not None:
         raise Pointless(f"round {view.number} is open: cancel it first (fedpact federation cancel {view.number})")
-    if view.base == base:
+    if view.base == base and view.origin is view.rounds[number].origin:  # Two rounds may have one model.
         return Todo(notes=[f"the next round starts from {base}, the base of round {number}, already"])
     return Todo([Rewind(RoundNumber(number), base)])
 

@@ -57,7 +57,7 @@ def get(
             with replacing(output) as written:
                 for index in range(len(file.leaves)):
                     leaf = file.leaf(index)
-                    if leaf[: len(layout.header)] != layout.header[: len(leaf)] and index == 0:
+                    if not leaf.startswith(layout.header_in(index)):
                         raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
                     written.write(leaf)
         except OSError as error:

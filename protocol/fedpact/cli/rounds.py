@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,7 @@ def _time(seconds: int | None) -> str:
 _LEFT = ("status", "account", "update", "decision", "base", "model", "opened", "ended")
 
 
-def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as what is in them: what reads them further need not fear a line that was broken."""
     from fedpact.cli.audit import printable
 
