@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from anvil import running
 from deployments import CHARTER, CHARTER_TOML, write_federation
+from fedpact.cli.application import application
 from fedpact.deployment.deploy import connect
 from fedpact.derivation import derive
+from fedpact.errors import FedpactError
 from fedpact.ledger.actions import OpenRound, Publish, Submit
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import NO_TERMS, Address, RoundNumber, Update, address
@@ -56,8 +62,22 @@ class Place:
         self.contract = Address(self.deployed["contract"])
 
     def run(self, *arguments: str, key: int = 0) -> subprocess.CompletedProcess[str]:
-        """A command with somebody's key."""
-        return fedpact(*arguments, cwd=self.directory, variables={"FEDPACT_KEY": bytes(KEYS[key].key).hex()})
+        """A command with somebody's key; within this process, as starting one takes longer than what it does."""
+        out, err = io.StringIO(), io.StringIO()
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("FEDPACT_")}
+        variables["FEDPACT_KEY"] = bytes(KEYS[key].key).hex()
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            chdir(self.directory),
+            patch.dict(os.environ, variables, clear=True),
+        ):
+            try:
+                code = application()(list(arguments), prog_name="fedpact", standalone_mode=False)
+            except FedpactError as error:
+                code = error.exit_code
+                err.write(f"fedpact: error: {error}\n")
+        return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
     def answer(self, *arguments: str, key: int = 0) -> Any:
         """What a command says to a program."""
@@ -149,7 +169,9 @@ def test_show_says_what_is_there(place: Place) -> None:
     assert (found["charter"], found["pending_owner"]) == ({"cid": place.deployed["charter"], "name": "small"}, None)
     assert (found["open"]["round"], found["open"]["phase"], found["open"]["expected"]) == (1, "submission", 2)
     assert 0 < found["open"]["seconds_left"] <= CHARTER.rounds.submission_seconds
-    lines = place.run("federation", "show").stdout.splitlines()
+    done = fedpact("federation", "show", cwd=place.directory)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
     assert f"contract: {place.contract}" in lines
     assert "members: 2" in lines
     assert any(line.startswith("open: round 1, submission, ") for line in lines)
@@ -254,8 +276,8 @@ def test_a_model_is_verified_before_it_is_there(place: Place) -> None:
 
 def test_what_is_no_federation_is_one_line(place: Place) -> None:
     """A dead node, another chain, an address without the contract; nobody is asked for a password before."""
-    shown = place.refused("federation", "show", "--rpc", "http://127.0.0.1:1/SECRET")
-    assert shown == "rpc: no answer (ConnectionError)"
+    done = fedpact("federation", "show", "--rpc", "http://127.0.0.1:1/SECRET", cwd=place.directory)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "fedpact: error: rpc: no answer (ConnectionError)\n")
     assert place.refused("rounds", "--contract", STRANGER) == (
         f"contract {STRANGER}: expected the code of a federation, found no code"
     )
