@@ -66,6 +66,7 @@ def devnet(
                 typer.echo(f"  {each.address}  0x{each.key.hex()}")
             typer.echo("next, in another terminal:")
             typer.echo(f"  export FEDPACT_RPC={node.url} FEDPACT_KEY=0x{keys[0].key.hex()}")
+            typer.echo("  fedpact deploy federation.toml")
         sys.stdout.flush()
         node.wait()
         raise FedpactError(f"{used}: ended by itself")
