@@ -411,7 +411,9 @@ def test_a_person_is_told_what_to_do_next() -> None:
     """Where it is, the keys and what they are good for, and the next step."""
     with running("--engine", "eth-tester", "--accounts", "2") as (line, process):
         process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=20)[0]
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read()
     assert line.startswith("chain 31337 at http://127.0.0.1:")
     assert "known to everyone" in rest
     assert KEYS[1].address in rest
