@@ -17,6 +17,7 @@ from fedpact.ledger import record
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Submit
 from fedpact.ledger.facts import NO_TERMS, Identity, RoundNumber, Update, address
 from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.record import Record
 from fedpact.rules.engine import aggregate
 from fedpact.store.blocks import Discard
@@ -60,7 +61,7 @@ def recording(task: Task) -> dict[str, Any]:
             raise RuntimeError(f"round {number}: no model")
         manifest = add(blocks, derived.manifest.encode()).root
         ledger.send(COORDINATOR, Publish(current.number, current.transcript, derived.model.root, manifest, NO_TERMS))
-    entries, _ = ledger.read(0)
+    entries = ledger.read(Cursor()).entries
     record.write(directory / LEDGER, Record(ledger.identity, "benchmark", tuple(entries)))
     return {}
 

@@ -18,12 +18,17 @@ _START_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def running(*options: str) -> Iterator[Web3]:
-    """A node on a free port of this machine, on which the test accounts have money."""
+def running(*options: str, states: int | None = None) -> Iterator[Web3]:
+    """A node on a free port of this machine, on which the test accounts have money.
+
+    Args:
+        states: blocks whose state it keeps, so that a reorganisation can go back to them.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(NODES / ".bin/anvil"), "--port", str(port), "--prune-history", "--no-cors", "--silent"]
+    command = [str(NODES / ".bin/anvil"), "--port", str(port), "--no-cors", "--silent", "--prune-history"]
+    command += [] if states is None else [str(states)]
     process = subprocess.Popen([*command, "--timestamp", str(START), *options])
     try:
         web3 = Web3(Web3.HTTPProvider(f"http://127.0.0.1:{port}", request_kwargs={"timeout": 60}))

@@ -17,6 +17,7 @@ from fedpact.ledger import record
 from fedpact.ledger.actions import Admit, Appoint, CancelRound, OpenRound, Publish, Rewind, Submit
 from fedpact.ledger.facts import NO_TERMS, Identity, RoundNumber, Update, address
 from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.record import Record
 from fedpact.ledger.view import Round, View
 from fedpact.store import Cid, DirectoryBlocks
@@ -119,7 +120,7 @@ class History:
 
     def save(self, kind: str = "test") -> None:
         """Writes the record."""
-        entries, _ = self.ledger.read(0)
+        entries = self.ledger.read(Cursor()).entries
         record.write(self.directory / LEDGER, Record(self.ledger.identity, kind, tuple(entries)))
 
     def head(self) -> str:

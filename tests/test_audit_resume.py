@@ -23,6 +23,7 @@ from fedpact.audit import Audit, Scope, audit, progress
 from fedpact.audit.progress import FORMAT, ProgressFile, place
 from fedpact.errors import InputError, StoreError
 from fedpact.ledger.facts import Identity
+from fedpact.ledger.port import Cursor
 from histories import History, ten_rounds
 from runs import FEDPACT, fedpact
 
@@ -44,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 def _audit(history: History, file: Path, **options: Any) -> Audit:
     """An audit that keeps its progress."""
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     memory = ProgressFile(file)
     try:
         return audit(history.ledger.identity, entries, history.blocks, memory=memory, **options)

@@ -25,6 +25,7 @@ from fedpact.audit import Audit, Finding, Scope, Verdict, audit
 from fedpact.audit.progress import ProgressFile
 from fedpact.audit.report import report
 from fedpact.errors import InputError
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.view import Round
 from fedpact.store import Cid
 from fedpact.store.cid import Codec
@@ -106,7 +107,7 @@ class Stage(History):
     def audit(self, seed: int = 0, share: str | None = "0.3", **options: Any) -> Audit:
         """What an auditor finds."""
         scope = Scope(share=None if share is None else Decimal(share), seed=seed)
-        entries, _ = self.ledger.read(0)
+        entries = self.ledger.read(Cursor()).entries
         return audit(self.ledger.identity, entries, self.faulty, **{"scope": scope, **options})
 
     def read(self, cid: Cid | str, layout: Layout | None = None) -> bytes:
@@ -742,7 +743,7 @@ def test_nothing_is_kept_of_a_sample(history: History, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "resume: expected without --sample, of which nothing is kept" in done.stderr
     assert not file.exists()
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     with pytest.raises(InputError, match="resume: expected without --sample"):
         audit(IDENTITY, entries, history.blocks, scope=Scope(share=Decimal("0.5")), memory=ProgressFile(file))
 

@@ -15,6 +15,7 @@ from fedpact.audit import Audit, Scope, audit
 from fedpact.errors import InputError
 from fedpact.ledger import record
 from fedpact.ledger.facts import LAST_ROUND
+from fedpact.ledger.port import Cursor
 from fedpact.store import DirectoryBlocks
 from fedpact.workdir import audit_directory
 from histories import History, ten_rounds
@@ -173,7 +174,7 @@ def test_what_goes_wrong_in_one_of_them_is_not_lost(history: History) -> None:
                 raise RuntimeError("a bug")
             return super().get(cid)
 
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     for jobs in (1, 4):
         with pytest.raises(RuntimeError, match="a bug"):
             audit(history.ledger.identity, entries, Broken(history.directory / "store"), jobs=jobs)
@@ -183,7 +184,7 @@ def test_what_goes_wrong_in_one_of_them_is_not_lost(history: History) -> None:
 def test_progress_counts_every_round_once(history: History, jobs: int) -> None:
     """From none to all, in steps of one."""
     seen: list[tuple[int, int]] = []
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     found: Audit = audit(
         history.ledger.identity,
         entries,

@@ -14,7 +14,8 @@ from fedpact.errors import ContractRejected, LedgerError
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Submit
 from fedpact.ledger.events import UpdateSubmitted
 from fedpact.ledger.facts import Address, RoundNumber, Update
-from fedpact.ledger.port import Posted, Receipt
+from fedpact.ledger.in_process import InProcess
+from fedpact.ledger.port import Cursor, Posted, Receipt
 from fedpact.ledger.rejections import AlreadySubmitted
 from fedpact.store.cid import Cid
 from fedpact_simulation import chain
@@ -49,12 +50,12 @@ def _update(place: int) -> Submit:
 def test_what_is_posted_together_is_carried_out_in_order(started: Chain) -> None:
     """Receipts may be asked for in any order; they, and the ledger, say what each silo did, once."""
     ledger = started.ledger
-    _, cursor = ledger.read(0)
+    cursor = ledger.read(Cursor()).cursor
     posted = [ledger.post(silo, _update(place)) for place, silo in enumerate(started.silos)]
     receipts = [receipt() for receipt in reversed(posted)][::-1]
     expected = [UpdateSubmitted(FIRST, silo, _update(place).update) for place, silo in enumerate(started.silos)]
     assert [receipt.events for receipt in receipts] == [(each,) for each in expected]
-    entries, _ = ledger.read(cursor)
+    entries = ledger.read(cursor).entries
     assert [entry.event for entry in entries] == expected
     assert [(entry.block, entry.transaction) for entry in entries] == [(r.block, r.transaction) for r in receipts]
     places = [(entry.block, entry.position) for entry in entries]
@@ -78,7 +79,7 @@ def test_one_that_is_refused_takes_nothing_from_the_others(started: Chain) -> No
     with pytest.raises(AlreadySubmitted):
         again()
     assert len(other().events) == 1
-    silos = [entry.event.member for entry in ledger.read(0)[0] if isinstance(entry.event, UpdateSubmitted)]
+    silos = [entry.event.member for entry in ledger.read(Cursor()).entries if isinstance(entry.event, UpdateSubmitted)]
     assert silos == [first, second]
 
 
@@ -107,7 +108,8 @@ def test_what_is_invalid_takes_nothing_from_the_others() -> None:
     first, second, third, _ = started.silos
     ledger = started.ledger
     honest = [ledger.post(first, _update(0))]
-    ledger._nonces[second] = 7
+    assert isinstance(ledger._sending, InProcess)
+    ledger._sending.nonces[second] = 7
     broken = ledger.post(second, _update(1))
     honest.append(ledger.post(third, _update(2)))
     with pytest.raises(LedgerError, match="nonce"):

@@ -56,7 +56,7 @@ from fedpact.ledger.actions import (
 from fedpact.ledger.ethereum import EthereumLedger, account_from_key
 from fedpact.ledger.facts import NO_TERMS, Hash, Terms, address
 from fedpact.ledger.pact import LAST_ROUND
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.store.cid import Cid
 from web3 import Web3
 
@@ -161,7 +161,7 @@ def test_any_number_of_members(side: Side, count: int) -> None:
     snapshot = json.loads(SNAPSHOT.read_text("utf-8"))
     assert submission == pytest.approx(snapshot["submit"], rel=TOLERANCE)
     assert publication == pytest.approx(snapshot["publish and open"], rel=TOLERANCE)
-    entries, _ = crowd.ledger.read(0)
+    entries = crowd.ledger.read(Cursor()).entries
     assert Follower(crowd.ledger).refresh().members[last].index == count
     assert len(entries) == 1 + count + 1 + 1 + 2 * 3
 
@@ -335,8 +335,9 @@ def test_gas(side: Side) -> None:
 def test_a_refusal_that_was_not_tried_first_says_why(side: Side) -> None:
     """Sent all the same, a refused action costs gas, changes nothing, and its reason is asked for afterwards."""
     crowd = Crowd(side, 1)
-    entries, cursor = crowd.ledger.read(0)
+    news = crowd.ledger.read(Cursor())
+    entries, cursor = news.entries, news.cursor
     with pytest.raises(rejections.WrongRound):
         crowd.gas(crowd.acting[0], CancelRound(1))
-    assert list(crowd.ledger.read(cursor)[0]) == []  # It has a block of its own, with nothing in it.
-    assert crowd.ledger.read(0)[0] == entries
+    assert list(crowd.ledger.read(cursor).entries) == []  # It has a block of its own, with nothing in it.
+    assert crowd.ledger.read(Cursor()).entries == entries

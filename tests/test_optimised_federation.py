@@ -21,11 +21,12 @@ from fedpact.errors import BlockMissing, InvalidStart
 from fedpact.ledger.actions import Admit, AmendCharter, Appoint, CancelRound, OpenRound, Publish, Rewind, Submit
 from fedpact.ledger.facts import Identity, Update
 from fedpact.ledger.memory import MemoryLedger
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round
 from fedpact.store import Cid
 from fedpact.store.unixfs import add, open_file, read_small
-from fedpact_coordinator import Aggregate, Coordinator
+from fedpact_coordinator.coordinator import Coordinator
+from fedpact_coordinator.decide import Aggregate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimised import MOMENTS, NAMES, PARAMETERS, Arrays, at_first, moment_file, random_weights, reference, whole
@@ -144,7 +145,7 @@ class Stage:
 
     def audit(self, **options: Any) -> Audit:
         """What an auditor finds."""
-        return audit(self.ledger.identity, list(self.ledger.read(0)[0]), self.blocks, **options)
+        return audit(self.ledger.identity, list(self.ledger.read(Cursor()).entries), self.blocks, **options)
 
     def reproduced(self) -> bool:
         """Whether an audit reproduces every round."""

@@ -15,6 +15,7 @@ from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Remove, S
 from fedpact.ledger.events import Entry, MemberAdmitted, RoundOpened, RoundPublished, UpdateSubmitted
 from fedpact.ledger.facts import LAST_ROUND, Hash, Identity, Terms, Update, address
 from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.record import Record
 from fedpact.ledger.view import View
 from fedpact.store.cid import Cid
@@ -72,13 +73,13 @@ def test_round_numbers_end_in_a_refusal(ledger: MemoryLedger) -> None:
 
 def test_an_untouched_record_replays(ledger: MemoryLedger) -> None:
     """What the rules wrote, they would have written."""
-    entries, _ = ledger.read(0)
+    entries = ledger.read(Cursor()).entries
     assert _replayed(entries).head == ledger.view.head
 
 
 def test_no_entry_but_the_last_can_be_left_out(ledger: MemoryLedger) -> None:
     """A record without one of its entries contradicts itself."""
-    entries = list(ledger.read(0)[0])
+    entries = list(ledger.read(Cursor()).entries)
     for index in range(len(entries) - 1):
         with pytest.raises(RecordInconsistent):
             _replayed(entries[:index] + entries[index + 1 :])
@@ -86,7 +87,7 @@ def test_no_entry_but_the_last_can_be_left_out(ledger: MemoryLedger) -> None:
 
 def test_entries_cannot_change_places(ledger: MemoryLedger) -> None:
     """A record with two neighbouring submissions swapped does not lead to the published head."""
-    entries = list(ledger.read(0)[0])
+    entries = list(ledger.read(Cursor()).entries)
     first = next(index for index, entry in enumerate(entries) if isinstance(entry.event, RoundOpened))
     for index in range(first + 1, len(entries)):
         swapped = [*entries[: index - 1], entries[index], entries[index - 1], *entries[index + 1 :]]
@@ -111,7 +112,7 @@ def test_entries_cannot_change_places(ledger: MemoryLedger) -> None:
 )
 def test_no_field_can_be_altered(ledger: MemoryLedger, kind: type, change: dict[str, object]) -> None:
     """A record in which one value is another contradicts itself."""
-    entries = list(ledger.read(0)[0])
+    entries = list(ledger.read(Cursor()).entries)
     index = next(index for index, entry in enumerate(entries) if isinstance(entry.event, kind))
     entries[index] = replace(entries[index], event=replace(entries[index].event, **change))
     with pytest.raises(RecordInconsistent):
@@ -120,7 +121,7 @@ def test_no_field_can_be_altered(ledger: MemoryLedger, kind: type, change: dict[
 
 def test_a_submission_outside_its_phase_is_no_record(ledger: MemoryLedger) -> None:
     """An entry with a time at which the contract refuses it is found."""
-    entries = list(ledger.read(0)[0])
+    entries = list(ledger.read(Cursor()).entries)
     index = next(index for index, entry in enumerate(entries) if isinstance(entry.event, UpdateSubmitted))
     entries[index] = replace(entries[index], time=entries[index].time + 10_000)
     with pytest.raises(RecordInconsistent, match=r"the contract refuses it: phase: expected submission"):
@@ -129,14 +130,14 @@ def test_a_submission_outside_its_phase_is_no_record(ledger: MemoryLedger) -> No
 
 def test_a_record_is_read_as_it_was_written(ledger: MemoryLedger, tmp_path: Path) -> None:
     """Entries survive the file, every field of them."""
-    written = Record(IDENTITY, "memory", tuple(ledger.read(0)[0]))
+    written = Record(IDENTITY, "memory", tuple(ledger.read(Cursor()).entries))
     record.write(tmp_path / "ledger.jsonl", written)
     assert record.read(tmp_path / "ledger.jsonl") == written
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
 
 
 def _lines(ledger: MemoryLedger, path: Path) -> list[str]:
-    record.write(path, Record(IDENTITY, "memory", tuple(ledger.read(0)[0])))
+    record.write(path, Record(IDENTITY, "memory", tuple(ledger.read(Cursor()).entries)))
     return path.read_text("utf-8").splitlines()
 
 

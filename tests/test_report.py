@@ -30,6 +30,7 @@ from fedpact.audit import Audit, Finding, Scope, audit
 from fedpact.audit.report import report
 from fedpact.errors import InvalidDocument
 from fedpact.ledger.actions import Attest
+from fedpact.ledger.port import Cursor
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, address, read_small
 from histories import IDENTITY, History, ten_rounds
@@ -378,7 +379,7 @@ def history(tmp_path: Path) -> History:
 
 
 def _report(history: History, **options: Any) -> Report:
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     return report(history.ledger.identity, audit(history.ledger.identity, entries, history.blocks, **options))
 
 
@@ -451,7 +452,7 @@ def test_a_member_can_attest_with_it(history: History) -> None:
 
 def test_what_a_hostile_record_says_is_tamed(history: History) -> None:
     """Escapes, endless text, text that is no Unicode, any number of findings: the report is one, and counts."""
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     found = audit(history.ledger.identity, entries, history.blocks)
     hostile = Finding(1, "\x1b[2J", "x" * 10_000, "\ud800")
     found.findings += [hostile] * 3

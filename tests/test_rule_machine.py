@@ -64,6 +64,7 @@ from fedpact.ledger.events import (
 )
 from fedpact.ledger.facts import NO_TERMS, Address, Hash, Identity, Limits, Terms, Update, address
 from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.rejections import Rejection
 from fedpact.ledger.view import View
 from fedpact.store.cid import Cid
@@ -351,7 +352,7 @@ class InMemory(Machine):
         """An audit must believe every history that happened."""
         if self.started:
             again = View(self.ledger.identity)
-            for entry in self.ledger.read(0)[0]:
+            for entry in self.ledger.read(Cursor()).entries:
                 pact.replay(again, entry)
             assert again.head == self.view.head
 

@@ -20,12 +20,12 @@ from fedpact.audit import Audit, Scope, Verdict, audit
 from fedpact.audit.progress import ProgressFile
 from fedpact.audit.report import report
 from fedpact.derivation import derive
-from fedpact.ledger.port import Follower
+from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Submission
 from fedpact.selection import select
 from fedpact.store import Cid
 from fedpact.store.unixfs import open_file
-from fedpact_coordinator import Coordinator
+from fedpact_coordinator.coordinator import Coordinator
 from histories import Forge, History
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,7 +155,7 @@ class Selecting(History):
 
     def audit(self, **options: Any) -> Audit:
         """What an auditor finds."""
-        entries, _ = self.ledger.read(0)
+        entries = self.ledger.read(Cursor()).entries
         return audit(self.ledger.identity, entries, self.blocks, **options)
 
 

@@ -17,6 +17,7 @@ from fedpact.ledger import record
 from fedpact.ledger.actions import Admit, Appoint, CancelRound, OpenRound, Publish, Rewind, Submit
 from fedpact.ledger.facts import NO_TERMS, RoundNumber, Update
 from fedpact.ledger.memory import MemoryLedger
+from fedpact.ledger.port import Cursor
 from fedpact.ledger.record import Record
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import LEAF, add, open_file
@@ -93,7 +94,7 @@ def test_what_stands_is_what_the_next_round_descends_from(history: list[tuple[st
             line = lines[number]
             for each in line:
                 disowned.pop(each, None)
-    entries, _ = ledger.read(0)
+    entries = ledger.read(Cursor()).entries
     for model in MODELS:
         found = origin(IDENTITY, entries, model)
         expected = [Publication(number, disowned.get(number)) for number, each in models.items() if each == model]
@@ -113,7 +114,7 @@ def test_a_long_history_of_rewinds_takes_no_longer_than_any() -> None:
     for _ in range(1000):
         _rewind(ledger, last)
         _rewind(ledger, other)
-    entries, _ = ledger.read(0)
+    entries = ledger.read(Cursor()).entries
     found = origin(IDENTITY, entries, MODELS[0])
     standing = [each.round for each in found.publications if each.disowned is None]
     assert standing == list(range(501, 1000))
@@ -126,7 +127,7 @@ def test_a_rewind_to_what_was_never_a_base_is_no_sound_record() -> None:
     ledger = _ledger()
     _publish(ledger, MODELS[0])
     ledger.send(OWNER, Rewind(RoundNumber(1), MODELS[1]))
-    entries, _ = ledger.read(0)
+    entries = ledger.read(Cursor()).entries
     with pytest.raises(RecordInconsistent, match=f"rewind to round 1: expected its base {GENESIS}, found {MODELS[1]}"):
         origin(IDENTITY, entries, MODELS[0])
 
@@ -279,7 +280,7 @@ def test_a_record_that_is_broken_cannot_be_asked(history: History, tmp_path: Pat
     good = (history.directory / "ledger.jsonl").read_bytes()
     assert "empty" in _refused(file, directory)
     assert "not a directory" in _refused(file, directory / "none")
-    entries, _ = history.ledger.read(0)
+    entries = history.ledger.read(Cursor()).entries
     shorter = Record(IDENTITY, "test", (*entries[:-2], entries[-1]))
     record.write(ledger, shorter)
     assert f"entry {len(entries) - 2} (RoundPublished)" in _refused(file, directory)

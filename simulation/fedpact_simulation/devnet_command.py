@@ -6,9 +6,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fedpact.ledger.facts import Address
 
 
 def devnet(
@@ -27,6 +30,12 @@ def devnet(
         str | None,
         typer.Option(metavar="NAME", help="anvil or eth-tester; otherwise anvil where it is installed."),
     ] = None,
+    funded: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fund", metavar="ADDRESS", help="Gives 100 ether of the first account to this one, or keystore."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
 ) -> None:
     """Run a chain on this machine for trying things, until you stop it.
@@ -37,6 +46,7 @@ def devnet(
     \b
     Examples:
       fedpact devnet
+      fedpact devnet --fund coordinator.json --fund silo-1.json
       fedpact devnet --port 0 --block-time 2 --accounts 20 --json
     """
     from fedpact.errors import FedpactError, InputError, Interrupted
@@ -45,11 +55,13 @@ def devnet(
 
     if engine is not None and engine not in nodes.ENGINES:
         raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
+    to = [_address(each) for each in funded or ()]
     node: nodes.Node | None = None
     try:
         used, node = nodes.start(engine, os.environ, port=port, count=count, block_time=block_time, state=state)
         keys = nodes.accounts(count)
         chain_id = nodes.chain_id(node.url)
+        nodes.fund(node.url, chain_id, keys[0], to)
         if as_json:
             facts = {
                 "url": node.url,
@@ -63,6 +75,7 @@ def devnet(
             lines = [f"chain {chain_id} at {node.url} ({used}), a block every {block_time:g} s"]
             lines.append("test keys, known to everyone: never send them anything of value")
             lines += [f"  {each.address}  0x{each.key.hex()}" for each in keys]
+            lines += [f"  {account}  100 ether" for account in to]
             lines.append("next, in another terminal:")
             lines.append(f"  export FEDPACT_RPC={node.url} FEDPACT_KEY=0x{keys[0].key.hex()}")
             lines.append("  fedpact deploy federation.toml")
@@ -75,3 +88,17 @@ def devnet(
     finally:
         if node is not None:
             node.stop()
+
+
+def _address(given: str) -> Address:
+    """An address as it is, or that of a keystore."""
+    from fedpact.errors import InputError
+    from fedpact.keys import stated_address
+    from fedpact.ledger.facts import address
+
+    if given.startswith("0x"):
+        return address(given)
+    found = stated_address(Path(given))
+    if found is None:
+        raise InputError(f"fund {given}: expected an address, or a keystore that says its own")
+    return found

@@ -20,7 +20,8 @@ import numpy as np
 from eth_utils.address import is_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fedpact.artifacts.charter import Charter, first_mistake, parse_toml
+from fedpact.artifacts.charter import Charter, parse_toml
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.artifacts.weights import Layout
 from fedpact.errors import CharterError, InputError, InvalidWeights
 from fedpact.ledger.facts import ZERO_ADDRESS, Address, address

@@ -7,13 +7,13 @@ honest. It is never a record: nobody but this process has seen it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from bisect import bisect_left
 
 from fedpact.ledger import pact
 from fedpact.ledger.actions import Action
 from fedpact.ledger.events import Entry, Event
 from fedpact.ledger.facts import Address, Hash, Identity, Limits
-from fedpact.ledger.port import Posted, Receipt
+from fedpact.ledger.port import Cursor, News, Posted, Receipt
 from fedpact.ledger.view import View
 from fedpact.store.cid import Cid
 
@@ -50,8 +50,11 @@ class MemoryLedger:
         """Lets time pass: the next block carries timestamp `to`, unless it is later already."""
         self._now = max(self._now, to)
 
-    def read(self, cursor: int) -> tuple[Sequence[Entry], int]:
-        return self._entries[cursor:], len(self._entries)
+    def read(self, cursor: Cursor) -> News:
+        """A block is confirmed as soon as it is there: nobody can take it back."""
+        last = self._entries[-1].block
+        first = bisect_left(self._entries, cursor.next, key=lambda entry: entry.block)
+        return News(self._entries[first:], Cursor(last + 1), cursor.next, last)
 
     def post(self, sender: Address, action: Action) -> Posted:
         receipt = self.send(sender, action)

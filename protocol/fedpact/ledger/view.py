@@ -86,6 +86,8 @@ class Round:
         published_by: who published it.
         origin: the round that its base came from, whose optimiser it goes on with: the one that published it, or the
             origin of the round whose base the federation was rewound to. None where that is the genesis.
+        opened_in: block of its opening.
+        changed_in: block of the last entry that changed it; attestations change nothing.
     """
 
     number: RoundNumber
@@ -102,6 +104,8 @@ class Round:
     model: Cid | None = None
     manifest: Cid | None = None
     published_by: Address | None = None
+    opened_in: int | None = None
+    changed_in: int | None = None
     # Each leads to the one before it: to print or compare one would be to print or compare them all.
     origin: Round | None = field(default=None, repr=False, compare=False)
 
@@ -233,6 +237,11 @@ class View:
         except RecordInconsistent as error:
             raise RecordInconsistent(f"entry {self.entries} ({type(event).__name__}): {error}") from None
         self.entries += 1
+        if isinstance(event, _OF_A_ROUND):
+            current = self.rounds[event.round]
+            current.changed_in = entry.block
+            if isinstance(event, events.RoundOpened):
+                current.opened_in = entry.block
 
     # ------------------------------------------------------------------------------------------------ one fold an event
 
@@ -376,6 +385,16 @@ class View:
 def _shown(value: object) -> object:
     return "0x" + value.hex() if isinstance(value, bytes) else value
 
+
+_OF_A_ROUND = (
+    events.RoundOpened,
+    events.MemberRegistered,
+    events.UpdateCommitted,
+    events.UpdateSubmitted,
+    events.UpdateRevealed,
+    events.RoundPublished,
+    events.RoundCancelled,
+)
 
 _FOLDS: dict[type[Event], Callable[..., None]] = {
     events.Founded: View._founded,
