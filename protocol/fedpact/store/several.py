@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from fedpact.errors import BlockMissing, StoreError
+from fedpact.errors import BlockMissing, StoreError, Unreachable
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
@@ -31,6 +31,7 @@ class SeveralBlocks:
     def __init__(self, stores: Sequence[CountedBlocks], *, writable: bool = True, keep_reads: bool = True) -> None:
         self._stores = tuple(stores)
         self._writable, self._keep_reads = writable, keep_reads
+        self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
 
     @property
     def moved(self) -> Mapping[str, Moved]:
@@ -40,22 +41,29 @@ class SeveralBlocks:
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.
 
-        Otherwise it is, in this order: an error where a store could not answer, as that one may have had them; wrong
-        bytes where a store had such; missing.
+        Otherwise it is, in this order: an error where a store of one's own failed; `Unreachable` where somebody else's
+        gave no answer, as that one may have had them; wrong bytes where a store had such; missing.
         """
         if len(self._stores) == 1:  # There is no next one that a check could pass on to.
             return self._stores[0].get(cid)
         wrong: bytes | None = None
         damaged = False
-        silent: list[str] = []
+        failed: list[str] = []
+        silent: Unreachable | None = None
         for place, store in enumerate(self._stores):
             try:
                 data = store.get(cid)
+            except Unreachable as error:
+                self._note(store.name, str(error))
+                silent = silent or error
+                continue
             except BlockMissing:
+                self._note(store.name)
                 continue
             except StoreError as error:
-                silent.append(str(error))
+                failed.append(str(error))
                 continue
+            self._note(store.name)
             if len(data) <= MAX_BLOCK and Cid.of(data, cid.codec) == cid:
                 if place and self._writable and (self._keep_reads or damaged):
                     self._keep(cid, data)
@@ -63,8 +71,10 @@ class SeveralBlocks:
             _log.warning("block %s: %s has other bytes under this address", cid, store.name)
             damaged = damaged or not place
             wrong = data if wrong is None else wrong
-        if silent:
-            raise StoreError(silent[0] if len(silent) == 1 else f"block {cid}: no store has it: {'; '.join(silent)}")
+        if failed:
+            raise StoreError(failed[0] if len(failed) == 1 else f"block {cid}: no store has it: {'; '.join(failed)}")
+        if silent is not None:
+            raise silent
         if wrong is not None:
             return wrong
         raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
@@ -94,6 +104,15 @@ class SeveralBlocks:
         """Closes all stores."""
         for store in self._stores:
             store.close()
+
+    def _note(self, name: str, trouble: str = "") -> None:
+        """Says when a store becomes silent, and when it answers again; not for each of thousands of blocks."""
+        if trouble and name not in self._silent:
+            self._silent.add(name)
+            _log.warning("%s; what only it has is missing until it answers", trouble)
+        elif not trouble and name in self._silent:
+            self._silent.discard(name)
+            _log.info("%s: answers again", name)
 
     def _keep(self, cid: Cid, data: bytes) -> None:
         """Keeps what was read elsewhere. Where that fails, the reading has not."""
