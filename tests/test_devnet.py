@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from anvil import NODES
 from chains import CHARTER, GENESIS, LIMITS, make_update
-from fedpact.deployment.deploy import connect
 from fedpact.errors import InputError, LedgerError
 from fedpact.ledger import rejections
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Submit
 from fedpact.ledger.artifact import federation
+from fedpact.ledger.endpoints import connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import NO_TERMS, RoundNumber, Terms, address
 from fedpact.ledger.port import Follower

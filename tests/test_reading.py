@@ -1,4 +1,4 @@
-"""Reading a chain that changes its mind: reorganisations, late nodes, limits, times. Scripted, and on anvil."""
+"""Reading a chain that changes its mind: reorganisations, late nodes, limits, times; scripted, and on anvil."""
 
 from __future__ import annotations
 

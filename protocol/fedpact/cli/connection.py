@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +28,10 @@ def connect(settings: Settings) -> Web3:
     return endpoints.connect(settings.need("rpc"), chain_id=settings.chain_id)
 
 
-@contextmanager
 def open_ledger(
     settings: Settings, accounts: Iterable[LocalAccount] = (), *, journal: Path | None = None
-) -> Iterator[EthereumLedger]:
-    """The federation's contract, for as long as the context lasts.
+) -> EthereumLedger:
+    """The federation's contract; its `close` ends the connection.
 
     Args:
         accounts: keys that may send.
@@ -48,17 +46,15 @@ def open_ledger(
     from fedpact.ledger.fees import Fees
 
     contract = Address(settings.need("contract"))
-    web3 = connect(settings)
-    with closing(web3.provider):  # type: ignore[type-var]  # That of `endpoints` can be closed.
-        yield EthereumLedger(
-            web3,
-            contract,
-            accounts,
-            journal=journal,
-            fees=Fees() if settings.max_fee is None else Fees(max_fee=settings.max_fee),
-            confirmations=settings.confirmations or 0,
-            first_block=settings.first_block,
-        )
+    return EthereumLedger(
+        connect(settings),
+        contract,
+        accounts,
+        journal=journal,
+        fees=Fees() if settings.max_fee is None else Fees(max_fee=settings.max_fee),
+        confirmations=settings.confirmations or 0,
+        first_block=settings.first_block,
+    )
 
 
 def follow(ledger: EthereumLedger) -> Follower:
@@ -74,14 +70,12 @@ def follow(ledger: EthereumLedger) -> Follower:
     return follower
 
 
-@contextmanager
-def open_store(settings: Settings, *, writable: bool = True) -> Iterator[SeveralBlocks]:
-    """The stores as one, for as long as the context lasts.
+def open_store(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
+    """The stores as one; its `close` ends it.
 
     Raises:
         InputError: one is none that can be opened.
     """
     from fedpact.store import opening
 
-    with closing(opening.open_store(settings.need("store"), writable=writable)) as blocks:
-        yield blocks
+    return opening.open_store(settings.need("store"), writable=writable)

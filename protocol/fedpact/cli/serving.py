@@ -9,10 +9,11 @@ import signal
 from collections.abc import Callable
 
 from fedpact.cli.asking import ask_password
-from fedpact.cli.connection import open_blocks, open_follower, open_ledger
+from fedpact.cli.connection import open_ledger, open_store
 from fedpact.errors import Interrupted
 from fedpact.keys import read_account
 from fedpact.ledger.facts import address
+from fedpact.ledger.port import Follower
 from fedpact.service import logs
 from fedpact.service.figures import Figures
 from fedpact.service.instance import only_instance
@@ -40,11 +41,11 @@ def serving(role: str, settings: Settings, steps: Callable[[Station], Callable[[
     own = address(account.address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_instance(settings.state, own))
-        blocks = stack.enter_context(contextlib.closing(open_blocks(settings)))
+        blocks = stack.enter_context(contextlib.closing(open_store(settings)))
         ledger = stack.enter_context(
             contextlib.closing(open_ledger(settings, [account], journal=settings.state / "sent"))
         )
-        follower = open_follower(settings, ledger)
+        follower = Follower(ledger)
         figures = Figures(role, own)
         if settings.metrics is not None:
             port = stack.enter_context(figures.served(*settings.metrics))
