@@ -218,7 +218,12 @@ class Party:
     """One process that sends with a key; to make another with the same journal is to start it again."""
 
     def __init__(
-        self, node: Node, journal: Path | None, patience: Patience = HASTE, fees: Fees = Fees(), keys: Any = (KEYS[6],)
+        self,
+        node: Node,
+        journal: Path | None,
+        patience: Patience = HASTE,
+        fees: Fees = Fees(),  # noqa: B008  # Frozen.
+        keys: Any = (KEYS[6],),
     ) -> None:
         self.wire = Faulty(node.provider)
         self.web3 = Web3(self.wire)

@@ -12,6 +12,7 @@ from fedpact.cli.asking import ask_password
 from fedpact.cli.connection import open_ledger, open_store
 from fedpact.errors import FedpactError, Interrupted
 from fedpact.keys import read_account
+from fedpact.ledger.entry_log import EntryLog
 from fedpact.ledger.facts import address
 from fedpact.ledger.port import Follower
 from fedpact.service import logs
@@ -58,14 +59,16 @@ def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], 
         stack.enter_context(only_instance(settings.state, own))
         blocks = stack.enter_context(contextlib.closing(open_store(settings)))
         ledger = stack.enter_context(
-            contextlib.closing(open_ledger(settings, [account], journal=settings.state / "sent"))
+            contextlib.closing(open_ledger(settings, [account], journal=settings.state / f"{own}.sent"))
         )
-        follower = Follower(ledger)
+        follower = Follower(ledger, memory=EntryLog(settings.state / f"{own}.entries.jsonl"))
         figures = Figures(role, own)
         if settings.metrics is not None:
             port = stack.enter_context(figures.served(*settings.metrics))
             logger.info("figures: http://%s:%d/metrics", settings.metrics[0], port)
-        station = Station(ledger, own, blocks, follower, figures)
+        station = Station(ledger, own, blocks, follower, figures, by_charter=settings.confirmations is None)
+        follower.refresh()
+        station.follow_the_charter()
         identity = ledger.identity
         logger.info(
             "%s %s of %s on chain %d, fedpact %s", role, own, identity.contract, identity.chain_id, fedpact_version()

@@ -186,6 +186,10 @@ class EthereumLedger:
     def now(self) -> int:
         return self._reader.now()
 
+    def confirm_after(self, confirmations: Confirmations) -> None:
+        """From the next reading on, so many blocks must follow one before it counts as confirmed."""
+        self._reader.confirmations = confirmations
+
     def latest(self) -> int:
         """The number of the newest block.
 
