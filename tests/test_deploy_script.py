@@ -225,7 +225,7 @@ def test_killed_while_the_deployment_is_on_its_way(anvil: Web3, folder: Path) ->
 def test_interrupted_between_deployment_and_admission(anvil: Web3, folder: Path) -> None:
     """A batch that the account cannot pay for ends the run; with money the next one goes on with the same contract."""
     write_federation(folder, f"members = {[f'0x{number:040x}' for number in range(1, 401)]}")
-    price = 2 * int(anvil.eth.get_block("latest")["baseFeePerGas"]) + 1
+    price = 2 * int(anvil.eth.get_block("latest")["baseFeePerGas"]) + 10**9  # What anvil tips.
     ask(anvil, "anvil_setBalance", ACCOUNTS[6], hex(4_000_000 * price))
     done = _script(folder, _url(anvil), key=6)
     assert (done.returncode, done.stdout) == (1, "")

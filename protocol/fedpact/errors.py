@@ -17,6 +17,7 @@
     │   ├── RecordDamaged                a record that cannot be read
     │   ├── RecordInconsistent           entries that the contract cannot have written
     │   ├── OutOfRange                   a value that its type on the ledger cannot hold (`fedpact.ledger.facts`)
+    │   ├── NoAnswer                     no endpoint of a chain gave an answer (`fedpact.ledger.endpoints`)
     │   ├── RequestRefused               a request that a node answered with an error (`fedpact.ledger.node`)
     │   ├── NotTaken                     a transaction that a node refused to take (`fedpact.ledger.transactions`)
     │   ├── Superseded                   a transaction whose nonce another has (`fedpact.ledger.outbox`)

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -101,6 +101,18 @@ class Settings:
                 f"{name}: expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
             )
         return value
+
+
+def with_rpc(settings: Settings, url: str) -> Settings:
+    """The same settings with another node.
+
+    Raises:
+        InputError: it is no URL of one.
+    """
+    try:
+        return replace(settings, rpc=_rpc(url, Path(), True), origin={**settings.origin, "rpc": "the argument"})
+    except ValueError as error:
+        raise InputError(f"URL: expected {error}, found something else") from None
 
 
 def flag(name: str) -> str:

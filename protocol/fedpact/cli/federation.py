@@ -48,7 +48,7 @@ def show(settings: Settings, as_json: AsJson = False) -> None:
     from fedpact.ledger.artifact import federation
 
     with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
-        view = open_follower(settings, ledger).refresh()
+        view = open_follower(ledger).refresh()
         found = overview.federation(view, ledger.now(), overview.Documents(blocks))
     found["code"] = {"bytes": len(federation().runtime), "compiler": federation().compiler}
     if as_json:
@@ -202,7 +202,7 @@ def _carry_out(settings: Settings, decide: Callable[[View, Address], Todo], *, a
     account = read_owner(settings)
     own = address(account.address)
     with closing(open_ledger(settings, [account])) as ledger:
-        todo = decide(open_follower(settings, ledger).refresh(), own)
+        todo = decide(open_follower(ledger).refresh(), own)
         sent: list[Receipt] = []
         for action in todo.actions:
             receipt = ledger.send(own, action)

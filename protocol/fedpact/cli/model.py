@@ -129,7 +129,7 @@ def _published(settings: Settings, number: int | None) -> _Published:
     from fedpact.cli.connection import open_follower, open_ledger
 
     with closing(open_ledger(settings)) as ledger:
-        return _choose(open_follower(settings, ledger).refresh(), number)
+        return _choose(open_follower(ledger).refresh(), number)
 
 
 def _choose(view: View, number: int | None) -> _Published:

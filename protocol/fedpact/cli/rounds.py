@@ -33,7 +33,7 @@ def rounds(settings: Settings, as_json: AsJson = False) -> None:
     from fedpact.cli.connection import open_blocks, open_follower, open_ledger
 
     with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
-        follower = open_follower(settings, ledger)
+        follower = open_follower(ledger)
         view = follower.refresh()
         found = overview.rounds(view, follower.entries, overview.Documents(blocks))
     if as_json:
@@ -73,7 +73,7 @@ def one_round(
     from fedpact.cli.connection import open_blocks, open_follower, open_ledger
 
     with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
-        follower = open_follower(settings, ledger)
+        follower = open_follower(ledger)
         view = follower.refresh()
         found = overview.one_round(view, the_round(view, number), follower.entries, overview.Documents(blocks))
     if as_json:

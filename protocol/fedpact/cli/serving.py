@@ -9,10 +9,12 @@ import signal
 from collections.abc import Callable
 
 from fedpact.cli.asking import ask_password
-from fedpact.cli.connection import open_blocks, open_follower, open_ledger
+from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import Interrupted
 from fedpact.keys import read_account
+from fedpact.ledger.entry_log import EntryLog
 from fedpact.ledger.facts import address
+from fedpact.ledger.port import Follower
 from fedpact.service import logs
 from fedpact.service.figures import Figures
 from fedpact.service.instance import only_instance
@@ -42,14 +44,16 @@ def serving(role: str, settings: Settings, steps: Callable[[Station], Callable[[
         stack.enter_context(only_instance(settings.state, own))
         blocks = stack.enter_context(contextlib.closing(open_blocks(settings)))
         ledger = stack.enter_context(
-            contextlib.closing(open_ledger(settings, [account], journal=settings.state / "sent"))
+            contextlib.closing(open_ledger(settings, [account], journal=settings.state / f"{own}.sent"))
         )
-        follower = open_follower(settings, ledger)
+        follower = Follower(ledger, memory=EntryLog(settings.state / f"{own}.entries.jsonl"))
         figures = Figures(role, own)
         if settings.metrics is not None:
             port = stack.enter_context(figures.served(*settings.metrics))
             logger.info("figures: http://%s:%d/metrics", settings.metrics[0], port)
-        station = Station(ledger, own, blocks, follower, figures)
+        station = Station(ledger, own, blocks, follower, figures, by_charter=settings.confirmations is None)
+        follower.refresh()
+        station.follow_the_charter()
         identity = ledger.identity
         logger.info(
             "%s %s of %s on chain %d, fedpact %s", role, own, identity.contract, identity.chain_id, fedpact_version()

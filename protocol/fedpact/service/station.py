@@ -6,12 +6,15 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from fedpact.artifacts import charter as charters
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
 from fedpact.ledger.transactions import ether
 from fedpact.service.figures import Figures
+from fedpact.store.cid import Cid
 from fedpact.store.several import SeveralBlocks
+from fedpact.store.unixfs import read_small
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Station:
     """One account's place in a federation.
 
     Attributes:
+        by_charter: whether the charter in force says how many confirmations count.
         figures: offered to Prometheus, where somebody asks for them.
     """
 
@@ -34,6 +38,8 @@ class Station:
     blocks: SeveralBlocks
     follower: Follower
     figures: Figures
+    by_charter: bool
+    _charter: Cid | None = field(default=None, init=False)
     _looked: float = field(default=-_LOOK_SECONDS, init=False)
     _now: int = field(default=0, init=False)
     _moved_on: float = field(default=0.0, init=False)
@@ -45,6 +51,7 @@ class Station:
         Raises:
             LedgerError: the node cannot be asked for the balance.
         """
+        self.follow_the_charter()
         clock, now = time.monotonic(), self.ledger.now()
         self.figures.went_well()
         self.figures.saw(self.follower.view, now, self.follower.confirmed)
@@ -56,6 +63,18 @@ class Station:
                 sum(each.bytes_read for each in self.blocks.moved.values()),
                 sum(each.bytes_written for each in self.blocks.moved.values()),
             )
+
+    def follow_the_charter(self) -> None:
+        """Counts as confirmed what the charter in force says, unless the settings say otherwise.
+
+        Raises:
+            StoreError, ContentError: the charter cannot be read.
+        """
+        cid = self.follower.view.charter
+        if self.by_charter and cid != self._charter:
+            charter = charters.decode(read_small(self.blocks, cid, charters.MAX_BYTES))
+            self.ledger.confirm_after(charter.ledger.confirmations)
+            self._charter = cid
 
     def _watch_the_chain(self, clock: float, now: int) -> None:
         if now != self._now:
