@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from fedpact.errors import BlockMismatch, BlockMissing, InputError, StoreError
+from fedpact.errors import BlockMismatch, BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store import MAX_BLOCK, Cid, DirectoryBlocks, fetch
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.gateway import GatewayBlocks
@@ -88,16 +88,16 @@ FAULTS: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], type[Exception
     "one bit flipped": (lambda to: respond(to, DATA[:-1] + b"e"), BlockMismatch, "its bytes hash to"),
     "one byte too many": (lambda to: respond(to, bytes(MAX_BLOCK + 1)), BlockMismatch, "more than 2097152 bytes"),
     "an endless body": (endless_body, BlockMismatch, "more than 2097152 bytes"),
-    "a body that trickles": (trickling_body, StoreError, "no answer in time"),
-    "a head that trickles": (trickling_head, StoreError, "no answer in time"),
-    "hints without end": (endless_hints, StoreError, "no answer in time"),
-    "a gzip bomb": (gzip_bomb, StoreError, "Content-Encoding: expected identity, found 'gzip'"),
-    "a page": (page, StoreError, "Content-Type: expected application/vnd.ipld.raw, found 'text/html'"),
-    "cut in the middle": (cut, StoreError, "broken off, or not HTTP"),
-    "no HTTP": (nonsense, StoreError, "broken off, or not HTTP"),
-    "an error page": (lambda to: respond(to, b"x" * 10**6, status=500), StoreError, "HTTP status 500"),
-    "too many requests": (lambda to: respond(to, status=429), StoreError, "HTTP status 429"),
-    "forbidden": (lambda to: respond(to, status=403), StoreError, "HTTP status 403"),
+    "a body that trickles": (trickling_body, Unreachable, "no answer in time"),
+    "a head that trickles": (trickling_head, Unreachable, "no answer in time"),
+    "hints without end": (endless_hints, Unreachable, "no answer in time"),
+    "a gzip bomb": (gzip_bomb, Unreachable, "Content-Encoding: expected identity, found 'gzip'"),
+    "a page": (page, Unreachable, "Content-Type: expected application/vnd.ipld.raw, found 'text/html'"),
+    "cut in the middle": (cut, Unreachable, "broken off, or not HTTP"),
+    "no HTTP": (nonsense, Unreachable, "broken off, or not HTTP"),
+    "an error page": (lambda to: respond(to, b"x" * 10**6, status=500), Unreachable, "HTTP status 500"),
+    "too many requests": (lambda to: respond(to, status=429), Unreachable, "HTTP status 429"),
+    "forbidden": (lambda to: respond(to, status=403), Unreachable, "HTTP status 403"),
     "nothing here": (lambda to: respond(to, b"no", status=404), BlockMissing, "not in gateway http://127.0.0.1"),
     "gone": (lambda to: respond(to, status=410), BlockMissing, "not in gateway http://127.0.0.1"),
 }
@@ -202,13 +202,28 @@ def test_nobody_waits_twice_for_a_gateway_that_is_out_of_reach() -> None:
     gateway = GatewayBlocks(f"http://127.0.0.1:{port}")
     with pytest.raises(StoreError, match=f"gateway http://127.0.0.1:{port}: cannot be reached") as caught:
         gateway.get(CID)
-    assert not isinstance(caught.value, BlockMissing)
+    assert isinstance(caught.value, Unreachable)
     started = time.monotonic()
     for _ in range(100):
         with pytest.raises(StoreError, match="cannot be reached"):
             gateway.has(CID)
     assert time.monotonic() - started < 0.5
     gateway.close()
+
+
+def test_a_gateway_that_is_slow_to_fail_rests_for_as_long() -> None:
+    """What took a second to find out is believed for a second at least, so that it is not the price of each block."""
+    with Gateway(FAULTS["a head that trickles"][0]) as server:
+        gateway = GatewayBlocks(server.url, seconds=2.5)
+        with pytest.raises(Unreachable, match="no answer in time"):
+            gateway.get(CID)
+        asked, began = len(server.asked), time.monotonic()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            gateway.get(CID)
+        assert time.monotonic() - began < 0.2
+        assert gateway._unreachable[0] - began > 2.2
+        assert len(server.asked) == asked
+        gateway.close()
 
 
 def test_connections_are_kept_and_shared_by_threads() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from faulty_blocks import FaultyBlocks
-from fedpact.errors import BlockMismatch, BlockMissing, InputError, StoreError
+from fedpact.errors import BlockMismatch, BlockMissing, FedpactError, InputError, StoreError, Unreachable
 from fedpact.store import Blocks, Cid, DirectoryBlocks, MemoryBlocks, fetch, keep
 from fedpact.store.counting import CountedBlocks, Moved
 from fedpact.store.opening import open_store
@@ -127,12 +128,12 @@ def test_a_full_disk_does_not_stop_the_reading() -> None:
     assert fetch(several(first, second), CID) == DATA
 
 
-FIRST, SECOND = ["right", "wrong", "missing", "broken"], ["right", "wrong", "missing", "broken"]
+STATES = ["right", "wrong", "missing", "broken", "silent"]
 
 
-@pytest.mark.parametrize("states", [(first, second) for first in FIRST for second in SECOND], ids="-".join)
+@pytest.mark.parametrize("states", list(itertools.product(STATES, STATES)), ids="-".join)
 def test_the_best_answer_of_two(states: tuple[str, str]) -> None:
-    """Right bytes of either; else an error, as that store may have had them; else wrong bytes; else missing."""
+    """Right bytes of either; else an error of one's own; else out of reach; else wrong bytes; else missing."""
     stores = []
     for state in states:
         store = FaultyBlocks()
@@ -146,13 +147,30 @@ def test_the_best_answer_of_two(states: tuple[str, str]) -> None:
     if "right" in states:
         assert fetch(blocks, CID) == DATA
         return
-    expected = StoreError if "broken" in states else BlockMismatch if "wrong" in states else BlockMissing
-    with pytest.raises(expected) as caught:
+    errors = {"broken": StoreError, "silent": Unreachable, "wrong": BlockMismatch, "missing": BlockMissing}
+    expected = next(error for state, error in errors.items() if state in states)
+    with pytest.raises(FedpactError) as caught:
         fetch(blocks, CID)
     assert type(caught.value) is expected
     assert len(str(caught.value).splitlines()) == 1
     if states == ("broken", "broken"):
         assert "no store has it" in str(caught.value)
+
+
+def test_a_store_that_falls_silent_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not for each block; and it is said when it answers again, be it that it has nothing."""
+    second = FaultyBlocks()
+    second.silent.add(CID)
+    blocks = several(MemoryBlocks(), second)
+    caplog.set_level("INFO")
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            blocks.get(CID)
+    with pytest.raises(BlockMissing):
+        blocks.get(Cid.of(b"another"))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "what only it has is missing until it answers" in caplog.messages[0]
+    assert caplog.messages[1].endswith(": answers again")
 
 
 def test_what_others_have_is_written_all_the_same() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from fedpact.cli.options import FEDERATION, SERVICE, AsJson, with_settings
+from fedpact.service.stopping import stoppable
 from fedpact.settings import Settings
 
 silo = typer.Typer(
@@ -30,11 +31,12 @@ def run(settings: Settings) -> None:
       fedpact silo run --charter charter.toml --trainer fedpact_client.table:trainer --trainer-config ward-3.toml
       fedpact silo run --config fedpact.toml --trainer my_model:make
     """
-    from fedpact.cli.serving import serving
+    with stoppable():
+        from fedpact.cli.serving import serving
 
-    from fedpact_client.serving import steps_of
+        from fedpact_client.serving import steps_of
 
-    serving("silo", settings, steps_of(settings))
+        serving("silo", settings, steps_of(settings))
 
 
 @silo.command()

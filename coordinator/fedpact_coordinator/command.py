@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from fedpact.cli.options import FEDERATION, SERVICE, with_settings
+from fedpact.service.stopping import stoppable
 from fedpact.settings import Settings
 
 coordinator = typer.Typer(
@@ -31,8 +32,9 @@ def run(settings: Settings) -> None:
       fedpact coordinator run --rpc http://127.0.0.1:8545 --contract federation.deployment.json --key-file key.json
       fedpact coordinator run --config fedpact.toml --metrics 9464 --log-format json
     """
-    from fedpact.cli.serving import serving
+    with stoppable():
+        from fedpact.cli.serving import serving
 
-    from fedpact_coordinator.service import CoordinatorService
+        from fedpact_coordinator.service import CoordinatorService
 
-    serving("coordinator", settings, lambda station: CoordinatorService(station, settings.threads).step)
+        serving("coordinator", settings, lambda station: CoordinatorService(station, settings.threads).step)

@@ -54,12 +54,14 @@ class Patience:
             the cap. What is not in a block by then stays in the journal: posting it again goes on waiting.
         look: seconds after which a node is asked what has become of a transaction; then twice as long each time.
         stuck: seconds after which a transaction that the market has left behind offers more.
+        silence: seconds of waiting after which it is said what is waited for; then again after as many.
         settled: blocks on top of a receipt after which no reorganisation undoes it: two epochs on Ethereum.
     """
 
     receipt: float = 180.0
     look: float = 2.0
     stuck: float = 15.0
+    silence: float = 45.0
     settled: int = 64
 
 
@@ -305,7 +307,7 @@ class Outbox:
     def _mined(self, lane: _Lane, entry: Entry) -> TxReceipt:
         """Waits for the receipt of any variant, and does meanwhile what helps."""
         began = offered = time.monotonic()
-        pause, step, trouble, overtaken = _FIRST_PAUSE, self._patience.look, "", False
+        pause, step, trouble, overtaken, said = _FIRST_PAUSE, self._patience.look, "", False, began
         look = began + step
         while True:
             try:
@@ -344,6 +346,9 @@ class Outbox:
             if time.monotonic() > began + self._patience.receipt:
                 expected = f"expected in a block within {self._patience.receipt:.0f} s, found in none"
                 raise LedgerError(f"{_named(entry)}: {expected}{trouble or self._why(entry)}")
+            if time.monotonic() > said + self._patience.silence:
+                said = time.monotonic()
+                logger.warning("%s: in no block after %d s%s", _named(entry), said - began, trouble)
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 
