@@ -65,7 +65,6 @@ def test_another_package_offers_a_command_or_a_group(monkeypatch: pytest.MonkeyP
         EntryPoint("alone", f"{__name__}:single", applications.COMMANDS),
         EntryPoint("together", f"{__name__}:group", applications.COMMANDS),
     )
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules["test_application"])
     app = _with(monkeypatch, *entries)
     assert CliRunner().invoke(app, ["alone"]).output == "a command\n"
     assert CliRunner().invoke(app, ["together", "one"]).output == "one of a group\n"
