@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,12 +19,16 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Gateway:
     """A server on a port of its own.
 
+    Args:
+        answer: gives each answer.
+        tls: where it is to speak HTTPS, with which certificate.
+
     Attributes:
         url: where it is.
         asked: the request lines so far.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         asked: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,9 +52,11 @@ class Gateway:
 
         self.asked = asked
         self._server = Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
         self._server.shutdown()

@@ -26,6 +26,7 @@ from web3.providers.base import BaseProvider, JSONBaseProvider
 SENDER = ACCOUNTS[6]
 CHAIN_ID = 31337
 SEND = "eth_sendRawTransaction"
+FEES = Fees()
 HASTE = Patience(receipt=20.0, look=0.05, stuck=0.1, settled=3)
 
 
@@ -218,12 +219,7 @@ class Party:
     """One process that sends with a key; to make another with the same journal is to start it again."""
 
     def __init__(
-        self,
-        node: Node,
-        journal: Path | None,
-        patience: Patience = HASTE,
-        fees: Fees = Fees(),  # noqa: B008  # Frozen.
-        keys: Any = (KEYS[6],),
+        self, node: Node, journal: Path | None, patience: Patience = HASTE, fees: Fees = FEES, keys: Any = (KEYS[6],)
     ) -> None:
         self.wire = Faulty(node.provider)
         self.web3 = Web3(self.wire)

@@ -29,6 +29,8 @@ from fedpact.ledger.view import Status
 from fedpact.store.cid import Cid
 from fedpact_simulation import devnet
 from fedpact_simulation.devnet import AnvilNode, EthTesterNode, Node, accounts
+from hypothesis import given
+from hypothesis import strategies as st
 from runs import FEDPACT
 from web3 import Web3
 
@@ -286,6 +288,35 @@ def test_what_is_no_request_is_told_so(tester: EthTesterNode, body: bytes, code:
     assert ask(tester, "eth_chainId") == "0x7a69"
 
 
+READS = "call estimateGas feeHistory getBalance getBlockByHash getBlockByNumber getCode getLogs getStorageAt gasPrice"
+OTHERS = "getTransactionByHash getTransactionCount getTransactionReceipt sendRawTransaction chainId"
+METHODS = [f"eth_{name}" for name in (*READS.split(), *OTHERS.split())]
+texts = st.sampled_from(["latest", "pending", "0x", "0x1", "0x" + "ff" * 20, "0x" + "ff" * 32, "0x-1", "x", ""])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2**256) | st.floats(allow_nan=False) | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["from", "to", "data", "gas", "value", "fromBlock", "toBlock", "blockHash", "address", "topics"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(METHODS), st.lists(values, max_size=3))
+def test_no_parameters_are_a_surprise(tester: EthTesterNode, method: str, parameters: list[Any]) -> None:
+    """Whatever is asked: an answer, or an error that names its reason; never an internal one."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+    answer = devnet._answer(tester.chain, body)
+    assert json.loads(json.dumps(answer)) == answer
+    assert answer.get("error", {"code": 0})["code"] != -32603, answer
+
+
 def test_what_nobody_asked_for_is_not_answered(tester: EthTesterNode) -> None:
     """A notification has no answer, alone or among others."""
     assert post(tester, {"jsonrpc": "2.0", "method": "eth_chainId"})[:2] == (204, b"")
@@ -380,7 +411,9 @@ def test_a_person_is_told_what_to_do_next() -> None:
     """Where it is, the keys and what they are good for, and the next step."""
     with running("--engine", "eth-tester", "--accounts", "2") as (line, process):
         process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=20)[0]
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read()
     assert line.startswith("chain 31337 at http://127.0.0.1:")
     assert "known to everyone" in rest
     assert KEYS[1].address in rest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from gateways import Gateway, respond
 
 DATA = b"what a silo trained"
 CID = Cid.of(DATA)
-SECONDS = 1.0
+SECONDS = 2.0
 """What a block may take in these tests."""
 
 
@@ -59,8 +61,11 @@ def endless_hints(to: BaseHTTPRequestHandler) -> None:
         trickle(to, b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
+BOMB = gzip.compress(bytes(MAX_BLOCK * 4))
+
+
 def gzip_bomb(to: BaseHTTPRequestHandler) -> None:
-    respond(to, gzip.compress(bytes(MAX_BLOCK * 20)), content_encoding="gzip")
+    respond(to, BOMB, content_encoding="gzip")
 
 
 def nonsense(to: BaseHTTPRequestHandler) -> None:
@@ -293,3 +298,31 @@ def test_a_gateway_can_only_be_read_from() -> None:
     gateway = GatewayBlocks("http://127.0.0.1:9")
     with pytest.raises(StoreError, match="can only be read from"):
         gateway.put(CID, DATA)
+
+
+# ---------------------------------------------------------------------------------------------------------------- HTTPS
+
+
+@pytest.mark.nodes
+def test_https_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that is trusted is read through; one that is not is out of reach, and says why."""
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", "key.pem", "-out", "certificate.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    with Gateway(lambda to: respond(to, DATA), context) as server:
+        stranger = GatewayBlocks(server.url)
+        with pytest.raises(StoreError, match=r"cannot be reached .*certificate verify failed"):
+            stranger.get(CID)
+        stranger.close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+        friend = GatewayBlocks(server.url)
+        assert fetch(friend, CID) == DATA
+        friend.close()
+    with Gateway(trickling_body, context) as server:
+        slow = GatewayBlocks(server.url, seconds=SECONDS)
+        with pytest.raises(StoreError, match="no answer in time"):
+            slow.get(CID)
+        slow.close()

@@ -190,6 +190,19 @@ def test_without_a_place_to_write_any_store_counts() -> None:
     assert blocks.has(CID)
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_block_is_hashed_once(monkeypatch: pytest.MonkeyPatch, writable: bool) -> None:
+    """Several stores check what they read, so that `fetch` need not do it again."""
+    verify, verified = Cid.verify, []
+    monkeypatch.setattr(Cid, "verify", lambda cid, data: (verified.append(cid), verify(cid, data))[1])
+    for count in (1, 2):
+        stores = [MemoryBlocks() for _ in range(count)]
+        stores[0].put(CID, DATA)
+        verified.clear()
+        assert fetch(several(*stores, writable=writable), CID) == DATA
+        assert verified == [CID]
+
+
 @given(st.lists(st.sampled_from([b"", b"a", b"bb", b"wrong"]), max_size=4), st.booleans())
 def test_the_law_of_several(held: list[bytes], keep_reads: bool) -> None:
     """Whatever the stores hold under an address: `fetch` gives its bytes exactly where one of them holds those."""

@@ -92,7 +92,7 @@ def test_what_is_settled_leaves_the_journal(node: Node, journal: Path) -> None:
     for number in range(6):
         party.send(b"%d" % number)
         party.outbox._market._until = 0.0  # As if a second had passed.
-    kept = sorted(int(path.stem.partition("-")[2]) for path in journal.iterdir())
+    kept = sorted(int(path.stem.split("-")[1]) for path in journal.iterdir())
     assert kept == sorted(party.entries()) == [3, 4, 5]
 
 
@@ -402,7 +402,7 @@ def test_a_journal_of_a_chain_that_was_started_anew(journal: Path) -> None:
     old, new = Scripted(), Scripted()
     for number in range(3):
         Party(old, journal).send(b"%d" % number)
-    (journal / f"{SENDER}-0.json").unlink()
+    next(journal.glob(f"{SENDER}-0-*.json")).unlink()
     Party(new, journal).send(b"new")
     assert done(new) == [b"new"]
 
@@ -434,7 +434,7 @@ def test_a_transaction_that_failed_before_a_restart_is_not_its_answer(journal: P
 )
 def test_a_file_that_is_no_entry_is_named(journal: Path, change: Any, said: str) -> None:
     """Nothing is sent with a journal that cannot be believed."""
-    Party(Scripted(), journal).send(b"1")
+    Party(Scripted(), journal).post(b"1")
     path = journal / f"{SENDER}-0.json"
     facts = change(json.loads(path.read_bytes()))
     path.write_text(json.dumps(facts, sort_keys=True, separators=(",", ":")) + "\n")

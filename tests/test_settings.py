@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "trainer_config": ("trainer.toml", Path("trainer.toml")),
     "charter": ("charter.toml", "charter.toml"),
     "threads": ("3", 3),
+    "poll": ("2.5", 2.5),
+    "verify": ("0.25", Decimal("0.25")),
     "metrics": ("[::1]:9100", ("::1", 9100)),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
@@ -108,7 +111,7 @@ def test_a_repeated_flag_and_commas_give_several() -> None:
         ("confirmations", "latest", "expected a whole number from 0 to 1000000, safe or finalized, found 'latest'"),
         ("max_fee", "1e9", "expected gwei as decimal text above 0"),
         ("max_fee", "0.0", "expected gwei as decimal text above 0"),
-        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, or the record of a deployment"),
+        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, found"),
         ("contract", MIXED[:-1] + "D", "expected an address whose capitals are its checksum"),
         ("rpc", SECRET_URL.replace("https", "ftp"), "expected http://… or https://…, URLs of nodes, found something"),
         ("rpc", "http://node:notaport/hunter2", "expected http://… or https://…, URLs of nodes"),

@@ -76,6 +76,22 @@ def test_one_serves_and_another_fetches(tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
 
 
+def test_the_store_of_the_settings(tmp_path: Path) -> None:
+    """Where no store is named, it is that of the variable, for writing, reading and serving."""
+    (tmp_path / "file").write_bytes(b"file")
+    variables = {"FEDPACT_STORE": str(tmp_path / "elsewhere")}
+    cid = fedpact("store", "add", "file", cwd=tmp_path, variables=variables).stdout.strip()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "file"]
+    told = fedpact("store", "stat", cid, cwd=tmp_path, variables=variables).stdout
+    assert told == "4 bytes in 1 leaf, 0 inner nodes above\n"
+    command = [FEDPACT, "store", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | variables) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"serving {tmp_path / 'elsewhere'} at http://127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_ends_although_somebody_is_connected(tmp_path: Path, number: signal.Signals) -> None:
     """A connection that does nothing does not keep it."""

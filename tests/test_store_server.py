@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMissing, InputError, StoreError
-from fedpact.store import MAX_BLOCK, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch
+from fedpact.store import MAX_BLOCK, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, unixfs
 from fedpact.store.connection import PatientConnection
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.server import BlockServer
-from fedpact.store.unixfs import LEAF, add, address, build, open_file
+from fedpact.store.unixfs import LEAF, add, address, open_file
 
 RAW, CAR = "application/vnd.ipld.raw", "application/vnd.ipld.car"
 DATA = b"what a silo trained"
@@ -270,25 +270,20 @@ def test_a_car_holds_the_dag_depth_first(served: Served, size: int) -> None:
     assert [cid for cid, _ in leaves] == [bytes(cid) for cid in dag.leaves]
 
 
-def test_the_order_of_a_deep_dag() -> None:
+def test_the_order_of_a_deep_dag(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two levels of inner nodes each subtree comes whole before the next; what repeats can be left out."""
-    leaf = Cid.of(bytes(LEAF))
-    last = Cid.of(b"end")
-    blocks = MemoryBlocks()
-    blocks.put(leaf, bytes(LEAF))
-    blocks.put(last, b"end")
-    dag = build([leaf] * 1024 + [last], 1024 * LEAF + 3)
-    for cid, node in dag.nodes:
-        blocks.put(cid, node)
-    served = Served(FaultyBlocks(blocks))
-    try:
-        _, _, body = served.ask(f"/ipfs/{dag.root}?format=car&car-dups=n")
-        left, right, root = (cid for cid, _ in dag.nodes)
-        assert [cid for cid, _ in read_car(body)[1]] == [bytes(each) for each in (root, left, leaf, right, last)]
-        _, _, body = served.ask(f"/ipfs/{dag.root}?format=car&dag-scope=block")
-        assert [cid for cid, _ in read_car(body)[1]] == [bytes(root)]
-    finally:
-        served.server.stop()
+    monkeypatch.setattr(unixfs, "LINKS", 4)
+    data = bytes(4 * LEAF) + b"end"
+    dag = add(served.blocks, data)
+    leaf, last = dag.leaves[0], dag.leaves[-1]
+    left, right, root = (cid for cid, _ in dag.nodes)
+    for query, expected in (
+        ("", (root, left, leaf, leaf, leaf, leaf, right, last)),
+        ("&car-dups=n", (root, left, leaf, right, last)),
+        ("&dag-scope=block", (root,)),
+    ):
+        _, _, body = served.ask(f"/ipfs/{root}?format=car{query}")
+        assert [cid for cid, _ in read_car(body)[1]] == [bytes(each) for each in expected]
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged", "broken"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.cli.asking import ask_password
-from fedpact.cli.connection import open_ledger, open_store
+from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import InvalidCid
 from fedpact.keys import read_account, stated_address
 from fedpact.ledger.facts import Address, address
@@ -83,7 +83,7 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
         FedpactError: it cannot be found out.
     """
     own = address(account) if account is not None else _own_account(settings)
-    with contextlib.closing(open_store(settings)) as blocks, contextlib.closing(open_ledger(settings)) as ledger:
+    with contextlib.closing(open_blocks(settings)) as blocks, contextlib.closing(open_ledger(settings)) as ledger:
         follower = Follower(ledger)
         view = follower.refresh()
         journal = Journal(journal_path(settings, own))

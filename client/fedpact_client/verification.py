@@ -10,10 +10,10 @@ from fedpact.artifacts import charter as charters
 from fedpact.audit import Audit, RoundAudit, Scope
 from fedpact.audit.report import report
 from fedpact.audit.round import audit_round
-from fedpact.errors import BlockMissing, FedpactError
+from fedpact.errors import BlockMismatch, BlockMissing, FedpactError
 from fedpact.ledger.facts import Hash, Identity
 from fedpact.ledger.view import Round
-from fedpact.store.blocks import MAX_BLOCK, Blocks
+from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, leaf_count, read_small
 
@@ -69,10 +69,10 @@ class _Intact:
         self._blocks = blocks
 
     def get(self, cid: Cid) -> bytes:
-        data = self._blocks.get(cid)
-        if len(data) > MAX_BLOCK or Cid.of(data, cid.codec) != cid:
-            raise BlockMissing(str(cid), "the stores: one has other bytes under this address")
-        return data
+        try:
+            return fetch(self._blocks, cid)
+        except BlockMismatch:
+            raise BlockMissing(str(cid), "the stores: one has other bytes under this address") from None
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         self._blocks.put(cid, data)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from fedpact.errors import InputError
+from fedpact.errors import InputError, LedgerError
 from fedpact.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -269,15 +269,13 @@ def _head(given: object, directory: Path, textual: bool) -> bytes:
 
 def _contract(given: object, directory: Path, textual: bool) -> str | Path:
     """An address in lower case, or the path of a record of a deployment."""
-    if isinstance(given, str) and re.fullmatch(r"0x[0-9a-fA-F]{40}", given):
-        if given[2:] not in (given[2:].lower(), given[2:].upper()):
-            from eth_utils.address import is_checksum_address
-
-            if not is_checksum_address(given):
-                raise ValueError("an address whose capitals are its checksum (EIP-55)")
-        return given.lower()
     if isinstance(given, str) and given.startswith("0x"):
-        raise ValueError("an address, 0x and 40 hexadecimal digits, or the record of a deployment")
+        from fedpact.ledger.facts import typed_address
+
+        try:
+            return typed_address(given)
+        except LedgerError as error:
+            raise ValueError(str(error).removeprefix("expected ").partition(", found")[0]) from None
     try:
         return _path(given, directory, textual)
     except ValueError:

@@ -72,14 +72,14 @@ def devnet(
             }
             typer.echo(json.dumps(facts))
         else:
-            typer.echo(f"chain {chain_id} at {node.url} ({used}), a block every {block_time:g} s")
-            typer.echo("test keys, known to everyone: never send them anything of value")
-            for each in keys:
-                typer.echo(f"  {each.address}  0x{each.key.hex()}")
-            for account in to:
-                typer.echo(f"  {account}  100 ether")
-            typer.echo("next, in another terminal:")
-            typer.echo(f"  export FEDPACT_RPC={node.url} FEDPACT_KEY=0x{keys[0].key.hex()}")
+            lines = [f"chain {chain_id} at {node.url} ({used}), a block every {block_time:g} s"]
+            lines.append("test keys, known to everyone: never send them anything of value")
+            lines += [f"  {each.address}  0x{each.key.hex()}" for each in keys]
+            lines += [f"  {account}  100 ether" for account in to]
+            lines.append("next, in another terminal:")
+            lines.append(f"  export FEDPACT_RPC={node.url} FEDPACT_KEY=0x{keys[0].key.hex()}")
+            lines.append("  fedpact deploy federation.toml")
+            typer.echo("\n".join(lines))
         sys.stdout.flush()
         node.wait()
         raise FedpactError(f"{used}: ended by itself")

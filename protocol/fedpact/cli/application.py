@@ -16,8 +16,11 @@ from fedpact.cli.audit import audit
 from fedpact.cli.charter import charter_group
 from fedpact.cli.config import config_group
 from fedpact.cli.deploy import deploy
+from fedpact.cli.federation import federation_group
 from fedpact.cli.key import key_group
+from fedpact.cli.model import model_group
 from fedpact.cli.options import warn
+from fedpact.cli.rounds import one_round, rounds
 from fedpact.cli.rules import rules
 from fedpact.cli.store import store
 from fedpact.cli.verify_model import verify_model
@@ -38,10 +41,14 @@ def application() -> typer.Typer:
     app.callback()(_options)
     app.add_typer(charter_group, name="charter")
     app.add_typer(config_group, name="config")
+    app.add_typer(federation_group, name="federation")
     app.add_typer(key_group, name="key")
+    app.add_typer(model_group, name="model")
     app.command()(audit)
     app.command()(aggregate)
     app.command()(deploy)
+    app.command()(rounds)
+    app.command("round")(one_round)
     app.command()(rules)
     app.command()(verify_model)
     app.add_typer(store, name="store")

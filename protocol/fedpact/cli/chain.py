@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from fedpact.audit import Audit, Audited, Finding, audit
-from fedpact.cli.connection import open_ledger, open_store
+from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import RecordInconsistent
 from fedpact.ledger.port import Follower
 from fedpact.ledger.record import Record
@@ -40,7 +40,7 @@ def audit_chain(settings: Settings, **asked: Any) -> Audited:
     Raises:
         FedpactError: as `read_chain` and `fedpact.audit.audit`.
     """
-    with closing(open_ledger(settings)) as ledger, closing(open_store(settings, writable=False)) as blocks:
+    with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
         follower = Follower(ledger)
         try:
             follower.refresh()

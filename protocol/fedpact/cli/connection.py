@@ -57,25 +57,19 @@ def open_ledger(
     )
 
 
-def follow(ledger: EthereumLedger) -> Follower:
-    """Everything that is on the ledger now.
-
-    Raises:
-        LedgerError: it cannot be read, or its entries contradict one another.
-    """
+def open_follower(ledger: EthereumLedger) -> Follower:
+    """Reads a ledger from its first entry: a command believes nothing that an earlier one kept."""
     from fedpact.ledger.port import Follower
 
-    follower = Follower(ledger)
-    follower.refresh()
-    return follower
+    return Follower(ledger)
 
 
-def open_store(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
+def open_blocks(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
     """The stores as one; its `close` ends it.
 
     Raises:
         InputError: one is none that can be opened.
     """
-    from fedpact.store import opening
+    from fedpact.store.opening import open_store
 
-    return opening.open_store(settings.need("store"), writable=writable)
+    return open_store(settings.need("store"), writable=writable)

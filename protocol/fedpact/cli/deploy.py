@@ -70,7 +70,7 @@ def found_federation(
     Raises:
         FedpactError: it could not be done.
     """
-    from fedpact.cli.connection import connect, open_store
+    from fedpact.cli.connection import connect, open_blocks
     from fedpact.cli.key import read_owner
     from fedpact.deployment.deploy import REHEARSAL, rehearse
     from fedpact.deployment.deploy import deploy as carry_out
@@ -85,7 +85,7 @@ def found_federation(
     record = record or federation.parent / f"{federation.stem}.deployment.json"
     web3, account = connect(settings), read_owner(settings)
     beside = settings.origin["store"] == DEFAULT
-    with closing(DirectoryBlocks(federation.parent / "store") if beside else open_store(settings)) as blocks:
+    with closing(DirectoryBlocks(federation.parent / "store") if beside else open_blocks(settings)) as blocks:
         return carry_out(web3, account, plan, blocks, RecordFile(record), again=again), record
 
 

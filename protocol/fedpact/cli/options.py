@@ -86,7 +86,7 @@ FEDERATION = (*READING, "confirmations", "store")
 """The settings of whatever reads a federation, its ledger and its artifacts."""
 SERVICE = ("key_file", "password_file", "state", "max_fee", "threads", "poll", "metrics", "log_format", "log_level")
 """What a service is told besides."""
-SENDING = (*READING, "key_file", "password_file", "max_fee", "state")
+SENDING = (*READING, "key_file", "password_file", "max_fee")
 """The settings of whatever sends to one."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedpact.cli.asking import ask_password
-from fedpact.cli.connection import open_ledger, open_store
+from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import FedpactError, Interrupted
 from fedpact.keys import read_account
 from fedpact.ledger.entry_log import EntryLog
@@ -57,7 +57,7 @@ def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], 
     own = address(account.address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_instance(settings.state, own))
-        blocks = stack.enter_context(contextlib.closing(open_store(settings)))
+        blocks = stack.enter_context(contextlib.closing(open_blocks(settings)))
         ledger = stack.enter_context(
             contextlib.closing(open_ledger(settings, [account], journal=settings.state / f"{own}.sent"))
         )

@@ -115,10 +115,9 @@ class Reader:
         found = _Found()
         self._read_ranges(found, common + 1, settled, tip[0].parent if tip else None)
         self._read_blocks(found, tip)
+        times, logged = found.times, self._abi.logged
         entries = [
-            Entry(
-                log.block, found.times[log.block], log.transaction, log.position, self._abi.event(log.topics, log.data)
-            )
+            Entry(log.block, times[log.block], log.transaction, log.position, logged(log.topics, log.words))
             for log in found.logs
         ]
         since = min(common + 1, cursor.next)
