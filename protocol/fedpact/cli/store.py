@@ -184,9 +184,9 @@ def _find(blocks: SeveralBlocks, address: str, size: int | None) -> File:
 
 @contextmanager
 def _opened(settings: Settings, *, writable: bool) -> Iterator[SeveralBlocks]:
-    from fedpact.cli.connection import open_store
+    from fedpact.cli.connection import open_blocks
 
-    with closing(open_store(settings, writable=writable)) as blocks:
+    with closing(open_blocks(settings, writable=writable)) as blocks:
         yield blocks
 
 

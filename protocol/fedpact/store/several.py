@@ -64,7 +64,6 @@ class SeveralBlocks:
             data = b""
             try:
                 data = store.get(cid)
-                self._note(store.name)
                 check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
@@ -77,10 +76,12 @@ class SeveralBlocks:
                 failed.append(str(error))
                 continue
             except BlockMismatch as error:
+                self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
                 wrong = wrong or (data, error)
                 continue
+            self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
                 self._keep(cid, data)
             return data, None
