@@ -20,7 +20,7 @@ from ordeal.verdict import judge
 WRITING, ANY_TIME = "a block half written", "any time"
 _POINTS: tuple[Moment | str, ...] = (*Moment, WRITING, ANY_TIME)
 _LONGEST_DELAY = 1.5
-_PEEK = 0.0002
+_PEEK = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Kill:
     Attributes:
         due: the round from which on it may happen.
         point: when in it.
-        delay: for those at any time: seconds after the round was seen, or after the process was started.
+        delay: for those at any time: seconds after the round was seen.
     """
 
     due: int
@@ -51,8 +51,9 @@ def plan(seed: int, rounds: int, kills: int, services: list[str], servers: list[
     for name, count in counts.items():
         points = list(_POINTS) * (count // len(_POINTS) + 1) if name in services else [ANY_TIME] * count
         chance.shuffle(points)
-        # The last round is left for what could not be done before.
-        due = sorted(chance.randint(1, max(1, rounds - 1)) for _ in range(count))
+        # In rounds of their own, for a service sends once in each; the last is left for what could not be done before.
+        early = list(range(1, max(2, rounds)))
+        due = sorted(chance.sample(early * (count // len(early)) + chance.sample(early, count % len(early)), count))
         planned[name] = [
             Kill(number, point, chance.uniform(0, _LONGEST_DELAY))
             for number, point in zip(due, points[:count], strict=True)
@@ -88,18 +89,20 @@ class Killer:
             self._left.pop(0)
         elif kill.point is ANY_TIME or self._run.number >= self._rounds:
             # In the last round there may be no such point any more.
-            if time.monotonic() >= max(self._since, self._child.started) + kill.delay:
+            if time.monotonic() >= self._since + kill.delay and self._strike("at a random time"):
                 self._party.proxy.disarm()
-                self._strike("at a random time")
 
     def _arm(self, kill: Kill) -> None:
         self._armed, self._since = kill, time.monotonic()
         self._done = threading.Event()
         if isinstance(kill.point, Moment):
             point = kill.point
-            self._party.proxy.trap(point, lambda: self._strike(point.value))
+            self._party.proxy.trap(point, lambda: self._spring(point))
         elif kill.point is WRITING:
             threading.Thread(target=self._lie_in_wait, args=(self._done,), daemon=True, name="waiting").start()
+
+    def _spring(self, point: Moment) -> None:
+        self._strike(point.value)
 
     def _lie_in_wait(self, done: threading.Event) -> None:
         """Kills the process as soon as it writes a block."""
@@ -110,7 +113,7 @@ class Killer:
             except OSError:
                 writes = False  # There is no such directory now.
             if writes:
-                self._strike("a block is being written")
+                self._strike("while it writes a block")
                 return
             time.sleep(_PEEK)  # So short is the time that it takes; it ends with the run.
 
@@ -118,9 +121,11 @@ class Killer:
         """Nothing more is to be killed."""
         self._done.set()
 
-    def _strike(self, why: str) -> None:
-        if self._run.kill(self._child, why):
+    def _strike(self, why: str) -> bool:
+        struck = self._run.kill(self._child, why)
+        if struck:
             self._done.set()
+        return struck
 
 
 def run(directory: Path, seed: int, rounds: int, kills: int, say: Callable[[str], None], end: float) -> dict[str, Any]:
@@ -161,11 +166,5 @@ def run(directory: Path, seed: int, rounds: int, kills: int, say: Callable[[str]
         "kills": done,
         "killed": watched.kills,
         "seconds": round(seconds, 2),
-        "rounds": found.rounds,
-        "transactions": found.transactions,
-        "reverted": found.reverted,
-        "gas": found.gas,
-        "gas_wasted": found.wasted,
-        "models": found.models,
-        "faults": found.faults,
+        **found.as_json(),
     }

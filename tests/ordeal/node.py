@@ -35,11 +35,22 @@ class Chain:
         command = [str(program), "--host", HOST, "--port", str(self.port), "--no-cors", "--silent"]
         command += ["--prune-history", str(_STATES), "--accounts", "0"]
         command += [] if block_time is None else ["--block-time", f"{block_time:g}"]
-        command += ["--state", str(directory / "chain.json"), "--state-interval", "1"] if keeps else []
+        self._state, self._kept = directory / "chain.json", directory / "chain.kept.json"
+        command += ["--state", str(self._state), "--state-interval", "1"] if keeps else []
         self.child = Child("anvil", command, directory, directory / "anvil.log", {})
+
+    def keep(self) -> None:
+        """Keeps a whole copy of the state: anvil writes the file in place, and may be ended while it does."""
+        end = time.monotonic() + _START_SECONDS
+        while not _is_whole(data := self._state.read_bytes() if self._state.exists() else b""):
+            assert time.monotonic() < end, f"anvil: no state in {_START_SECONDS:.0f} s"
+            time.sleep(0.02)  # Another process writes; bounded above.
+        self._kept.write_bytes(data)
 
     def start(self) -> None:
         """Starts the node, and waits until it answers."""
+        if self._kept.exists() and not _is_whole(self._state.read_bytes()):
+            self._state.write_bytes(self._kept.read_bytes())
         self.child.start()
         end = time.monotonic() + _START_SECONDS
         while True:
@@ -66,3 +77,11 @@ class Chain:
             connection.close()
         assert "error" not in answer, f"anvil: {method}: {answer['error']}"
         return answer["result"]
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True

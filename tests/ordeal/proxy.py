@@ -6,9 +6,10 @@ import contextlib
 import enum
 import http.client
 import json
+import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +29,13 @@ class Moment(enum.Enum):
     BEFORE_RECEIPT = "in a block, its receipt not answered"
 
 
+@dataclass(slots=True)
+class _Trap:
+    moment: Moment
+    spring: Callable[[], None]
+    skip: int
+
+
 class Proxy:
     """Passes requests on to a node.
 
@@ -43,7 +51,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self.sent = self.lost = 0
         self._port = port
-        self._traps: deque[tuple[Moment, Callable[[], None]]] = deque()
+        self._traps: list[_Trap] = []
         self._to_lose = 0
         self._lock = threading.Lock()
         proxy = self
@@ -70,24 +78,20 @@ class Proxy:
             def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # As the class above calls it.
                 pass
 
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Server((HOST, 0), Handler)
         self.url = f"http://{HOST}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="proxy")
         self._thread.start()
 
-    def trap(self, moment: Moment, spring: Callable[[], None]) -> None:
-        """Calls `spring` at the next such moment, once; its request is not answered."""
+    def trap(self, moment: Moment, spring: Callable[[], None], *, skip: int = 0) -> None:
+        """Calls `spring` at the next such moment, once, or after so many others; its request is not answered."""
         with self._lock:
-            self._traps.append((moment, spring))
+            self._traps.append(_Trap(moment, spring, skip))
 
-    def disarm(self) -> int:
-        """Takes all traps away; returns how many there were."""
+    def disarm(self) -> None:
+        """Takes all traps away."""
         with self._lock:
-            count = len(self._traps)
             self._traps.clear()
-            return count
 
     def lose_next(self) -> None:
         """Has the next transaction answered for as if the node had taken it, and loses it."""
@@ -124,11 +128,14 @@ class Proxy:
 
     def _springs(self, moment: Moment) -> bool:
         with self._lock:
-            found = next((each for each in self._traps if each[0] is moment), None)
+            found = next((each for each in self._traps if each.moment is moment), None)
             if found is None:
                 return False
+            if found.skip:
+                found.skip -= 1
+                return False
             self._traps.remove(found)
-        found[1]()
+        found.spring()
         return True
 
     def _loses(self) -> bool:
@@ -148,6 +155,16 @@ class Proxy:
             return None  # The node is down: nobody answers here either.
         finally:
             connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing of clients that were killed."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 def _answers(data: bytes) -> Iterator[dict[str, Any]]:

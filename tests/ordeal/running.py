@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fedpact.errors import FedpactError
+from fedpact.ledger.events import Entry
 from fedpact.ledger.port import Follower
 from fedpact.ledger.view import Status, View
 
@@ -51,6 +52,11 @@ class Run:
     def view(self) -> View:
         """What was last seen of the chain."""
         return self._follower.view
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All that was last seen of the chain."""
+        return self._follower.entries
 
     @property
     def number(self) -> int:
@@ -126,7 +132,8 @@ class Run:
     def add(self, party: Party) -> None:
         """Starts a service that was not running, and looks after it."""
         party.service.wanted = True
-        self.services.append(party.service)
+        if party.service not in self.services:
+            self.services.append(party.service)
         party.service.start()
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from fedpact.artifacts.charter import parse_toml
@@ -25,6 +26,7 @@ class Judgement:
     """What was found.
 
     Attributes:
+        rounds: that were published, and their `models`.
         faults: what should not be, a line each.
         transactions: of the services, in blocks.
         reverted: of them, those that failed.
@@ -38,6 +40,10 @@ class Judgement:
     gas: int
     wasted: int
     faults: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
 
 
 def expected_models(federation: Federation, wrong: Mapping[int, Cid] | None = None) -> dict[int, Cid]:
