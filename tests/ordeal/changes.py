@@ -115,7 +115,9 @@ class Life:
             }
 
         run.until(lambda: disputes() == set(self._federation.accounts))
-        run.until(lambda: all("refused: round 7 starts from the model of round 6" in each.service.said() for each in silos))
+        run.until(
+            lambda: all("refused: round 7 starts from the model of round 6" in each.service.said() for each in silos)
+        )
         assert run.submitted(7) == 0, f"round 7: expected no submissions, found {run.submitted(7)}"
         run.say("all silos dispute the lie, and refuse to train on it")
         base = run.view.rounds[RoundNumber(6)].base

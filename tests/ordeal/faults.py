@@ -32,7 +32,7 @@ class Faults:
         self._chance = chance
 
     def reorganise(self, depth: int, submissions: int) -> None:
-        """Blocks are dropped as soon as a round has so many submissions; their transactions with them."""
+        """Blocks are dropped as soon as a round has so many submissions; what is in them, with them."""
         number = self._run.number
         self._run.until(lambda: self._run.number > number or self._run.submitted(number) >= submissions)
         self._drop_blocks(depth)
@@ -112,9 +112,13 @@ class Faults:
         return [each["hash"] for account in pool.values() for each in account.values()]
 
     def _drop_blocks(self, depth: int) -> None:
-        head = self._head()
+        head, lost = self._head(), 0
+        while not lost:
+            self._run.tick()
+            head = self._head()
+            lost = sum(entry.block > head - depth for entry in self._run.entries)
         self._chain.ask("anvil_reorg", depth, [])
-        self._run.say(f"the last {depth} blocks up to {head} are others now, and empty")
+        self._run.say(f"the last {depth} blocks up to {head}, with {lost} entries, are others now, and empty")
 
 
 def run(directory: Path, seed: int, say: Callable[[str], None], end: float) -> dict[str, Any]:

@@ -169,7 +169,9 @@ class Federation:
         """Writes a charter; each differs from the one before."""
         path = self.directory / f"charter-{len(self.charters) + 1}.toml"
         wanted = self.wanted
-        terms = {name: getattr(wanted, name) for name in ("rows", "quorum", "submission_seconds", "publication_seconds")}
+        terms = {
+            name: getattr(wanted, name) for name in ("rows", "quorum", "submission_seconds", "publication_seconds")
+        }
         path.write_text(_CHARTER.format(**terms, rounds=rounds, version=len(self.charters) + 1))
         self.charters.append(path)
         return path, cid_of(parse_toml(path).encode())

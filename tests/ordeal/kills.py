@@ -87,10 +87,11 @@ class Killer:
         if self._done.is_set():
             self._armed = None
             self._left.pop(0)
-        elif kill.point is ANY_TIME or self._run.number >= self._rounds:
-            # In the last round there may be no such point any more.
-            if time.monotonic() >= self._since + kill.delay and self._strike("at a random time"):
-                self._party.proxy.disarm()
+            return
+        # In the last round there may be no such point any more.
+        is_at_any_time = kill.point is ANY_TIME or self._run.number >= self._rounds
+        if is_at_any_time and time.monotonic() >= self._since + kill.delay and self._strike("at a random time"):
+            self._party.proxy.disarm()
 
     def _arm(self, kill: Kill) -> None:
         self._armed, self._since = kill, time.monotonic()

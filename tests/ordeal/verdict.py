@@ -72,9 +72,7 @@ def expected_models(federation: Federation, wrong: Mapping[int, Cid] | None = No
     return expected
 
 
-def _average(
-    base: Mapping[str, np.ndarray], contributions: Sequence[tuple[np.float32, int]]
-) -> dict[str, np.ndarray]:
+def _average(base: Mapping[str, np.ndarray], contributions: Sequence[tuple[np.float32, int]]) -> dict[str, np.ndarray]:
     """The mean of `base` and each contribution, weighted by samples: in float64, in order, rounded once."""
     model = {}
     for name, array in base.items():
@@ -107,7 +105,9 @@ def judge(federation: Federation, *, rounds: int, kills: int = 0, wrong: Mapping
         found.faults.append(f"reverted transactions: expected at most {kills}, found {found.reverted}")
     events = (entry.event for entry in follower.entries)
     twice = Counter((each.round, each.member) for each in events if isinstance(each, UpdateSubmitted))
-    found.faults += [f"round {number}: {who} submitted {count} times" for (number, who), count in twice.items() if count > 1]
+    found.faults += [
+        f"round {number}: {who} submitted {count} times" for (number, who), count in twice.items() if count > 1
+    ]
     found.faults += _audit(federation, follower, wrong or {})
     return found
 
