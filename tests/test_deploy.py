@@ -16,13 +16,14 @@ from deployments import CHARTER, COORDINATORS, MEMBERS, Place, make_plan
 from eth_account import Account
 from fedpact.artifacts import canonical
 from fedpact.deployment import deploy as deploying
-from fedpact.deployment.deploy import connect, deploy, describe, rehearse, summary
+from fedpact.deployment.deploy import deploy, describe, rehearse, summary
 from fedpact.deployment.plan import Plan
 from fedpact.deployment.record import RecordFile
 from fedpact.errors import FedpactError, InputError, LedgerError
 from fedpact.ledger import ethereum
 from fedpact.ledger.actions import Admit, Remove
 from fedpact.ledger.artifact import federation
+from fedpact.ledger.endpoints import connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import address
 from fedpact.ledger.rejections import InvalidLimits

@@ -16,11 +16,12 @@ import pytest
 from anvil import ask, running
 from chains import ACCOUNTS, KEYS
 from deployments import CHARTER, COORDINATORS, MEMBERS, write_federation
+from fedpact.keys import write_keystore
 from fedpact.ledger.artifact import federation
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import read_small
-from runs import FEDPACT
+from runs import FEDPACT, fedpact
 from web3 import Web3
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +85,23 @@ def test_the_scripts_failures_are_one_line(folder: Path, rpc: str, more: str, ke
     assert sorted(folder.iterdir()) == files
 
 
+def test_the_command_does_what_the_script_does(folder: Path) -> None:
+    """The same lines; a record that the settings name and that is not there yet is in nobody's way."""
+    write_federation(folder, f"members = {list(MEMBERS)}")
+    (folder / "fedpact.toml").write_text('contract = "federation.deployment.json"\n')
+    done, by_script = (
+        fedpact("deploy", "federation.toml", "--rpc", "eth-tester", cwd=folder),
+        _script(folder, "eth-tester"),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, by_script.stdout, "")
+    refused = fedpact("deploy", "federation.toml", "--rpc", "ipc:SECRET", cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("fedpact: error: rpc: expected http://")
+    missing = fedpact("deploy", "federation.toml", cwd=folder, variables={"FEDPACT_KEY": "5e" * 32})
+    assert missing.stderr.startswith("fedpact: error: rpc: expected --rpc, the variable FEDPACT_RPC or rpc in fedpact")
+    assert "SECRET" not in refused.stderr
+
+
 # ------------------------------------------------------------------------------------------------------ a real node
 
 
@@ -118,6 +136,28 @@ def test_on_a_node_once_and_again(anvil: Web3, folder: Path) -> None:
     assert json.loads((folder / "federation.deployment.json.1").read_bytes())["contract"] == first["contract"]
     names = {"charter.toml", "federation.toml", "federation.deployment.json", "federation.deployment.json.1", "store"}
     assert {each.name for each in folder.iterdir()} == names
+
+
+@pytest.mark.nodes
+def test_the_command_goes_on_where_the_script_ended(anvil: Web3, folder: Path) -> None:
+    """With a keystore, its password in a file, and everything else in the file of the settings."""
+    write_federation(folder, f"members = {list(MEMBERS)}")
+    first = _result(_script(folder, _url(anvil), "--json"))
+    write_federation(folder, f"members = {list(MEMBERS)}\ncoordinators = {list(COORDINATORS)}")
+    write_keystore(folder / "owner.json", KEYS[0], "right", iterations=2)
+    (folder / "password").touch(mode=0o600)
+    (folder / "password").write_text("right\n")
+    (folder / "fedpact.toml").write_text(
+        f'rpc = "{_url(anvil)}"\nkey_file = "owner.json"\npassword_file = "password"\nstore = "another"\n'
+    )
+    second = _result(fedpact("deploy", "federation.toml", "--json", cwd=folder))
+    assert (second["contract"], second["deployed"], second["appointed"]) == (first["contract"], False, 1)
+    assert read_small(DirectoryBlocks(folder / "another"), Cid.parse(first["charter"]), 1 << 20) == CHARTER.encode()
+    other = fedpact("deploy", "federation.toml", "--chain-id", "5", cwd=folder)
+    assert (other.returncode, other.stderr) == (
+        1,
+        "fedpact: error: chain: expected 5 (flag --chain-id), found 31337\n",
+    )
 
 
 @pytest.mark.nodes
@@ -185,7 +225,7 @@ def test_killed_while_the_deployment_is_on_its_way(anvil: Web3, folder: Path) ->
 def test_interrupted_between_deployment_and_admission(anvil: Web3, folder: Path) -> None:
     """A batch that the account cannot pay for ends the run; with money the next one goes on with the same contract."""
     write_federation(folder, f"members = {[f'0x{number:040x}' for number in range(1, 401)]}")
-    price = 2 * int(anvil.eth.get_block("latest")["baseFeePerGas"]) + 1
+    price = 2 * int(anvil.eth.get_block("latest")["baseFeePerGas"]) + 10**9  # What anvil tips.
     ask(anvil, "anvil_setBalance", ACCOUNTS[6], hex(4_000_000 * price))
     done = _script(folder, _url(anvil), key=6)
     assert (done.returncode, done.stdout) == (1, "")

@@ -173,7 +173,7 @@ def test_new_makes_a_key_that_show_knows(tmp_path: Path) -> None:
     done = fedpact("key", "new", "a.json", "--password-file", "password", "--json", cwd=tmp_path)
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["file"]) == (0, "a.json")
-    assert done.stderr.startswith("fedpact: warning: password_file password: other users of this machine may read it")
+    assert done.stderr.startswith("fedpact: warning: password file password: other users of this machine may read it")
     (tmp_path / "password").chmod(0o600)
     shown = fedpact("key", "show", "a.json", cwd=tmp_path)
     assert (shown.stdout, shown.stderr) == (f"address: {answer['address']}\n", "")

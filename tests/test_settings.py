@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "trainer_config": ("trainer.toml", Path("trainer.toml")),
     "charter": ("charter.toml", "charter.toml"),
     "threads": ("3", 3),
+    "poll": ("2.5", 2.5),
+    "verify": ("0.25", Decimal("0.25")),
     "metrics": ("[::1]:9100", ("::1", 9100)),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
@@ -108,11 +111,11 @@ def test_a_repeated_flag_and_commas_give_several() -> None:
         ("confirmations", "latest", "expected a whole number from 0 to 1000000, safe or finalized, found 'latest'"),
         ("max_fee", "1e9", "expected gwei as decimal text above 0"),
         ("max_fee", "0.0", "expected gwei as decimal text above 0"),
-        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, or the record of a deployment"),
+        ("contract", ADDRESS[:-1], "expected an address, 0x and 40 hexadecimal digits, found"),
         ("contract", MIXED[:-1] + "D", "expected an address whose capitals are its checksum"),
-        ("rpc", SECRET_URL.replace("https", "ftp"), "expected URLs of nodes, http://… or https://…, found something"),
-        ("rpc", "http://node:notaport/hunter2", "expected URLs of nodes"),
-        ("rpc", "http://a,,http://b", "expected URLs of nodes"),
+        ("rpc", SECRET_URL.replace("https", "ftp"), "expected http://… or https://…, URLs of nodes, found something"),
+        ("rpc", "http://node:notaport/hunter2", "expected http://… or https://…, URLs of nodes"),
+        ("rpc", "http://a,,http://b", "expected http://… or https://…, URLs of nodes"),
         ("store", ",", "expected directories or URLs of stores"),
         ("trainer", "acme.training", "expected module:factory, found 'acme.training'"),
         ("metrics", "65536", "expected a port, or host:port, found '65536'"),
@@ -136,9 +139,9 @@ def test_what_cannot_be_used_is_named_with_where_it_came_from(name: str, text: s
         ("threads = '4'", "threads: expected a whole number from 1 to 1024, found '4'"),
         ("threads = true", "threads: expected a whole number"),
         ("threads = 1.5", "threads: expected a whole number"),
-        ("rpc = 7", "rpc: expected URLs of nodes"),
-        ("rpc = []", "rpc: expected URLs of nodes"),
-        ("rpc = [7]", "rpc: expected URLs of nodes"),
+        ("rpc = 7", "rpc: expected http://… or https://…, URLs of nodes"),
+        ("rpc = []", "rpc: expected http://… or https://…, URLs of nodes"),
+        ("rpc = [7]", "rpc: expected http://… or https://…, URLs of nodes"),
         ("max_fee = 0.5", "max_fee: expected gwei as decimal text"),
         ("key_file = 7", "key_file: expected a path, found 7"),
         ("metrics = true", "metrics: expected a port"),
@@ -238,11 +241,25 @@ def test_a_record_stands_for_contract_chain_and_first_block(tmp_path: Path) -> N
     assert by_file.contract == ADDRESS
 
 
+def test_a_record_that_is_not_there_yet_is_a_problem_of_those_who_need_it(tmp_path: Path) -> None:
+    """The file that names it is written before a contract is deployed."""
+    settings = load({"contract": str(tmp_path / "none.json")}, {}, None)
+    assert (settings.contract, settings.chain_id) == (None, None)
+    with pytest.raises(InputError) as raised:
+        settings.need("contract")
+    assert str(raised.value) == (
+        "contract: expected an address or the record of a deployment, found no file at "
+        f"{tmp_path}/none.json (flag --contract)"
+    )
+    done = _show("--contract", "none.json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "contract        -  (contract: expected an address or the record of a deployment, found no fi" in done.stdout
+
+
 def test_a_record_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Of another chain, none, or damaged."""
     path = _record(tmp_path)
     assert _refusal({"contract": str(path), "chain_id": "1"}).startswith(f"chain_id: expected 31337, as {path} says")
-    assert "found no file at " in _refusal({"contract": str(tmp_path / "none.json")})
     path.write_bytes(b"{}")
     assert _refusal({"contract": str(path)}).startswith(f"record {path}: ")
 

@@ -5,57 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from fedpact.cli.options import (
-    AcceptedCharter,
-    AsJson,
-    ChainId,
-    Config,
-    Confirmations,
-    Contract,
-    FirstBlock,
-    KeyFile,
-    LogFormat,
-    LogLevel,
-    MaxFee,
-    Metrics,
-    PasswordFile,
-    Poll,
-    Rpc,
-    SettingThreads,
-    State,
-    Store,
-    Trainer,
-    TrainerConfig,
-    Verify,
-    settings_from,
-)
+from fedpact.cli.options import FEDERATION, SERVICE, AsJson, with_settings
+from fedpact.service.stopping import stoppable
+from fedpact.settings import Settings
 
-silo = typer.Typer(help="Train on your own data, submit updates, and see what became of them.", no_args_is_help=True)
+silo = typer.Typer(
+    help="Train on your own data, submit updates, and see what became of them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @silo.command()
-def run(
-    rpc: Rpc = None,
-    contract: Contract = None,
-    chain_id: ChainId = None,
-    first_block: FirstBlock = None,
-    confirmations: Confirmations = None,
-    store: Store = None,
-    key_file: KeyFile = None,
-    password_file: PasswordFile = None,
-    state: State = None,
-    max_fee: MaxFee = None,
-    charter: AcceptedCharter = None,
-    trainer: Trainer = None,
-    trainer_config: TrainerConfig = None,
-    verify: Verify = None,
-    threads: SettingThreads = None,
-    poll: Poll = None,
-    metrics: Metrics = None,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    config: Config = None,
-) -> None:
+@with_settings(*FEDERATION, "charter", "trainer", "trainer_config", "verify", *SERVICE)
+def run(settings: Settings) -> None:
     """Run a silo: in every round, train on your own data and submit the update, until the charter ends the federation.
 
     It may be stopped or killed at any moment, and started again: it continues from the ledger, the store and its
@@ -68,29 +31,22 @@ def run(
       fedpact silo run --charter charter.toml --trainer fedpact_client.table:trainer --trainer-config ward-3.toml
       fedpact silo run --config fedpact.toml --trainer my_model:make
     """
-    settings = settings_from(locals())
-    from fedpact.cli.serving import serving
+    with stoppable():
+        from fedpact.cli.serving import serving
 
-    from fedpact_client.serving import steps_of
+        from fedpact_client.serving import steps_of
 
-    serving("silo", settings, steps_of(settings))
+        serving("silo", settings, steps_of(settings))
 
 
 @silo.command()
+@with_settings(*FEDERATION, "key_file", "password_file", "state")
 def status(
-    rpc: Rpc = None,
-    contract: Contract = None,
-    chain_id: ChainId = None,
-    first_block: FirstBlock = None,
-    confirmations: Confirmations = None,
-    store: Store = None,
-    key_file: KeyFile = None,
-    state: State = None,
+    settings: Settings,
     account: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="The silo's account; else that of the key file.")
     ] = None,
-    last: Annotated[int, typer.Option(metavar="N", help="Only the last N rounds; 0 for all of them.")] = 20,
-    config: Config = None,
+    last: Annotated[int, typer.Option(metavar="N", min=0, help="Only the last N rounds; 0 for all of them.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Say what became of a silo's work, round by round: did it count?
@@ -101,9 +57,8 @@ def status(
     \b
     Examples:
       fedpact silo status --config fedpact.toml
-      fedpact silo status --account 0x7099… --json
+      fedpact silo status --account 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --json
     """
-    settings = settings_from(locals())
     from fedpact_client.serving import show_status
 
     show_status(settings, account, last, as_json=as_json)

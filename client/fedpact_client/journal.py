@@ -1,6 +1,8 @@
 """What a silo remembers of its rounds: the little that neither ledger nor store can give back.
 
-One canonical JSON object a line, appended and synced before anything is built on it:
+One canonical JSON object a line, appended and synced before anything is built on it. What a killed process or a full
+disk left of a line is cut off before the next one is written; until then it is passed over, as whoever only reads must
+not write into the file of a silo that runs.
 
     {"base":"baf…","entry":"trained","round":3,"score":…,"samples":…,"size":…,"update":"baf…"}
     {"block":…,"entry":"sent","gas":…,"round":3,"transaction":"0x…"}
@@ -13,19 +15,61 @@ same.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from fedpact.artifacts import canonical
-from fedpact.errors import FedpactError, InputError, InvalidDocument, StoreError
+from fedpact.artifacts.mistakes import first_mistake
+from fedpact.errors import FedpactError, InputError, StoreError
 from fedpact.ledger.facts import Update
 from fedpact.ledger.port import Receipt
 from fedpact.store.cid import Cid
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 _MAX_TEXT = 1000
 _MAX_FILE = 1 << 30
+_Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    round: Annotated[int, Field(ge=1)]
+
+
+class _Trained(_Line):
+    entry: Literal["trained"] = "trained"
+    base: _Text
+    update: _Text
+    samples: int
+    score: int
+    size: int
+
+
+class _Sent(_Line):
+    entry: Literal["sent"] = "sent"
+    transaction: _Text
+    block: int
+    gas: int
+
+
+class _Failed(_Line):
+    entry: Literal["failed"] = "failed"
+    why: _Text
+
+
+class _Verified(_Line):
+    entry: Literal["verified"] = "verified"
+    model: _Text
+    verdict: _Text
+    detail: _Text
+
+
+_Entry = _Trained | _Sent | _Failed | _Verified
+_LINE: TypeAdapter[_Entry] = TypeAdapter(Annotated[_Entry, Field(discriminator="entry")])
 
 
 @dataclass(slots=True)
@@ -64,6 +108,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self.rounds: dict[int, Remembered] = {}
         self._path = path
+        self._whole = 0  # Bytes of the file up to the end of its last whole line.
         if path is not None:
             self._read(path)
 
@@ -84,92 +129,74 @@ class Journal:
             StoreError: it cannot be written down; it must not be submitted then. So do the others raise.
         """
         self._append(
-            {
-                "entry": "trained",
-                "round": number,
-                "base": str(base),
-                "update": str(update.cid),
-                "samples": update.samples,
-                "score": update.score,
-                "size": update.size,
-            }
+            _Trained(
+                round=number,
+                base=str(base),
+                update=str(update.cid),
+                samples=update.samples,
+                score=update.score,
+                size=update.size,
+            )
         )
 
     def sent(self, number: int, receipt: Receipt) -> None:
         """An update is on the ledger."""
         transaction = "0x" + receipt.transaction.hex()
-        self._append(
-            {
-                "entry": "sent",
-                "round": number,
-                "transaction": transaction,
-                "block": receipt.block,
-                "gas": receipt.gas or 0,
-            }
-        )
+        self._append(_Sent(round=number, transaction=transaction, block=receipt.block, gas=receipt.gas or 0))
 
     def failed(self, number: int, why: str) -> None:
-        """Training failed. The same failure again is not written down again."""
+        """A round was tried in vain. The same failure again is not written down again."""
         if self.rounds.get(number, Remembered()).failure != why[:_MAX_TEXT]:
-            self._append({"entry": "failed", "round": number, "why": why[:_MAX_TEXT]})
+            self._append(_Failed(round=number, why=why[:_MAX_TEXT]))
 
     def verified(self, number: int, model: Cid, verdict: str, detail: str) -> None:
         """A round's model was derived again, or was to be."""
-        self._append(
-            {
-                "entry": "verified",
-                "round": number,
-                "model": str(model),
-                "verdict": verdict,
-                "detail": detail[:_MAX_TEXT],
-            }
-        )
+        self._append(_Verified(round=number, model=str(model), verdict=verdict, detail=detail[:_MAX_TEXT]))
 
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: _Entry) -> None:
         if self._path is not None:
+            data = canonical.encode(line.model_dump()) + b"\n"
             try:
-                descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 try:
-                    os.write(descriptor, canonical.encode(line) + b"\n")
+                    if os.fstat(descriptor).st_size < self._whole:
+                        self._whole = 0  # Somebody took the file away: what is remembered is in memory all the same.
+                    os.ftruncate(descriptor, self._whole)
+                    if os.pwrite(descriptor, data, self._whole) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
             except OSError as error:
                 raise StoreError(f"journal {self._path}: {error.strerror}") from error
+            self._whole += len(data)
         self._take(line)
 
     def _read(self, path: Path) -> None:
         try:
             if path.exists() and (not path.is_file() or path.stat().st_size > _MAX_FILE):
-                raise InputError(f"journal {path}: expected a file of at most {_MAX_FILE} bytes")
+                raise InputError(f"journal {path}: expected a file of at most {_MAX_FILE} bytes, found something else")
             data = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise InputError(f"journal {path}: {error.strerror}") from None
-        whole, _, torn = data.rpartition(b"\n")
-        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+        self._whole = data.rfind(b"\n") + 1  # What follows was never finished: nothing was built on it.
+        for number, line in enumerate(data[: self._whole].split(b"\n")[:-1], 1):
             try:
-                self._take(canonical.decode(line, "a line"))
-            except (FedpactError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"journal {path}: line {number}: {type(error).__name__}: {error}") from None
-        if torn:  # Its process was killed while it wrote: nothing was built on it.
-            try:
-                os.truncate(path, len(data) - len(torn))
-            except OSError as error:
-                raise InputError(f"journal {path}: {error.strerror}") from None
+                self._take(_LINE.validate_python(canonical.decode(line, "a line")))
+            except ValidationError as error:
+                raise InputError(f"journal {path}: line {number}: {first_mistake(error)}") from None
+            except FedpactError as error:
+                raise InputError(f"journal {path}: line {number}: {error}") from None
 
-    def _take(self, line: dict[str, Any]) -> None:
-        kept = self.rounds.setdefault(line["round"], Remembered())
-        match line["entry"]:
-            case "trained":
-                kept.base = Cid.parse(line["base"])
-                kept.update = Update(Cid.parse(line["update"]), line["samples"], line["score"], line["size"])
-                kept.failure = ""
-            case "sent":
-                kept.transaction, kept.gas = line["transaction"], line["gas"]
-            case "failed":
-                kept.failure = line["why"]
-            case "verified":
-                kept.model = Cid.parse(line["model"])
-                kept.verdict, kept.detail = line["verdict"], line["detail"]
-            case other:
-                raise InvalidDocument(f"entry: expected one that a journal has, found {str(other)[:80]!r}")
+    def _take(self, line: _Entry) -> None:
+        kept = self.rounds.setdefault(line.round, Remembered())
+        match line:
+            case _Trained():
+                kept.base, kept.failure = Cid.parse(line.base), ""
+                kept.update = Update(Cid.parse(line.update), line.samples, line.score, line.size)
+            case _Sent():
+                kept.transaction, kept.gas, kept.failure = line.transaction, line.gas, ""
+            case _Failed():
+                kept.failure = line.why
+            case _Verified():
+                kept.model, kept.verdict, kept.detail = Cid.parse(line.model), line.verdict, line.detail

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedpact.errors import FedpactError, InputError
 
 from fedpact_client.trainer import Config, Trainer
+
+_MAX_SAID = 200
 
 
 def load_trainer(name: str, file: Path | None, config: Config) -> Trainer:
@@ -30,23 +34,31 @@ def load_trainer(name: str, file: Path | None, config: Config) -> Trainer:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"trainer {name}: no module {error.name!r}, neither installed nor in the working directory"
-        ) from None
-    except AttributeError:
-        raise InputError(f"trainer {name}: module {module_name} has no {factory_name}") from None
-    except Exception as error:
-        raise InputError(f"trainer {name}: {type(error).__name__}: {error}") from error
-    try:
+    with _naming(name):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            missing = f"no module {error.name!r}, neither installed nor in the working directory"
+            raise InputError(f"trainer {name}: {missing}") from None
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        found = f"no {factory_name}" if factory is None else f"{factory_name}, which is none"
+        raise InputError(f"trainer {name}: expected a factory in module {module_name}, found {found}")
+    with _naming(name):
         trainer: Trainer = factory(file, config)
-    except FedpactError:
-        raise
-    except Exception as error:
-        raise InputError(f"trainer {name}: {type(error).__name__}: {error}") from error
     for method in ("fit", "evaluate"):
         if not callable(getattr(trainer, method, None)):
             raise InputError(f"trainer {name}: expected an object with fit and evaluate, found one without {method}")
     return trainer
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever an owner's code raises is one line that names it, be it that it would end the process."""
+    try:
+        yield
+    except FedpactError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())[:_MAX_SAID]
+        raise InputError(f"trainer {name}: {type(error).__name__}: {said}") from error

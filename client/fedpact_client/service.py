@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fedpact.service.loop import Acted, Outcome, Over, Waiting
-from fedpact.service.station import Station
 
 from fedpact_client.owe import Nothing, Refuse, Released
 from fedpact_client.silo import Silo
@@ -12,8 +11,7 @@ from fedpact_client.silo import Silo
 class SiloService:
     """Takes the steps of a silo."""
 
-    def __init__(self, station: Station, silo: Silo) -> None:
-        self._station = station
+    def __init__(self, silo: Silo) -> None:
         self._silo = silo
 
     def step(self) -> Outcome:
@@ -23,7 +21,6 @@ class SiloService:
             FedpactError: as `Silo.step`.
         """
         debt, receipt = self._silo.step()
-        self._station.took_step()
         match debt:
             case Released(why):
                 return Over(why)

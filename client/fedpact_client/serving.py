@@ -12,10 +12,11 @@ from pathlib import Path
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.cli.asking import ask_password
-from fedpact.cli.connection import open_blocks, open_follower, open_ledger
-from fedpact.errors import InputError
+from fedpact.cli.connection import open_blocks, open_ledger
+from fedpact.errors import InvalidCid
 from fedpact.keys import read_account, stated_address
 from fedpact.ledger.facts import Address, address
+from fedpact.ledger.port import Follower
 from fedpact.service.loop import Outcome
 from fedpact.service.station import Station
 from fedpact.settings import Settings
@@ -55,7 +56,7 @@ def steps_of(settings: Settings) -> Callable[[Station], Callable[[], Outcome]]:
             if settings.verify is None
             else Verifier(station.ledger.identity, station.blocks, settings.verify, settings.threads),
         )
-        return SiloService(station, silo).step
+        return SiloService(silo).step
 
     return steps
 
@@ -67,11 +68,12 @@ def journal_path(settings: Settings, account: Address) -> Path:
 
 def _accept(given: str, blocks: Blocks) -> tuple[Cid, Charter]:
     """The charter that the owner accepted, by its address or as a file."""
-    if not Path(given).exists() and not given.endswith(".toml"):
+    try:
         cid = Cid.parse(given)
-        return cid, charters.decode(read_small(blocks, cid, charters.MAX_BYTES))
-    charter = charters.parse_toml(Path(given))
-    return add(blocks, charter.encode()).root, charter
+    except InvalidCid:
+        charter = charters.parse_toml(Path(given))
+        return add(blocks, charter.encode()).root, charter
+    return cid, charters.decode(read_small(blocks, cid, charters.MAX_BYTES))
 
 
 def show_status(settings: Settings, account: str | None, last: int, *, as_json: bool) -> None:
@@ -80,11 +82,9 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
     Raises:
         FedpactError: it cannot be found out.
     """
-    if last < 0:
-        raise InputError(f"last: expected 0 or more, found {last}")
     own = address(account) if account is not None else _own_account(settings)
     with contextlib.closing(open_blocks(settings)) as blocks, contextlib.closing(open_ledger(settings)) as ledger:
-        follower = open_follower(settings, ledger)
+        follower = Follower(ledger)
         view = follower.refresh()
         journal = Journal(journal_path(settings, own))
         rows = statuses(follower, own, journal, blocks, ledger.latest(), last)

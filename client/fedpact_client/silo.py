@@ -10,7 +10,7 @@ import numpy as np
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.audit import Verdict
-from fedpact.errors import FedpactError, TrainingFailed
+from fedpact.errors import ContractRejected, FedpactError, TrainingFailed
 from fedpact.ledger.actions import Attest, Submit
 from fedpact.ledger.facts import SCORE_UNIT, Address, RoundNumber, Update
 from fedpact.ledger.port import Follower, Ledger, Posted, Receipt
@@ -25,6 +25,8 @@ from fedpact_client.trainer import Fit, Metrics, Trainer
 from fedpact_client.verification import Verifier
 
 logger = logging.getLogger(__name__)
+
+_MAX_SAID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,14 @@ class Silo:
         try:
             fit = self._trainer.fit(base, {**self._charter.trainer, "round": debt.round})
             metrics = self._trainer.evaluate(base) if self._charter.score_of == "base" else fit.metrics
+            score = self._check(debt, fit, metrics)
+            encoded = layout.encode(fit.weights)
         except FedpactError:
             raise
-        except Exception as error:
-            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {error}") from error
-        score = self._check(debt, fit, metrics)
-        dag = add(self._blocks, layout.encode(fit.weights))
+        except Exception as error:  # Whatever its owner's code raises, or gives that is nothing of the kind.
+            said = " ".join(str(error).split())[:_MAX_SAID]
+            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {said}") from error
+        dag = add(self._blocks, encoded)
         update = Update(dag.root, fit.samples, score, dag.size)
         self.journal.trained(debt.round, debt.base, update)
         return Prepared(debt.round, update)
@@ -140,10 +144,10 @@ class Silo:
             return refused
         try:
             prepared = self.prepare(debt)
-        except TrainingFailed as error:
+            receipt = self.submit(prepared)
+        except (TrainingFailed, ContractRejected) as error:
             self.journal.failed(debt.round, str(error))
             raise
-        receipt = self.submit(prepared)
         self.journal.sent(debt.round, receipt)
         return debt, receipt
 

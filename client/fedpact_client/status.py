@@ -89,6 +89,8 @@ def _status(
     update = submission.update if submission is not None else remembered.update
     line, total, why = None, 0, ""
     decision = "" if submission is None else "pending"
+    if submission is None and current.status is not Status.OPEN:
+        why = "nothing was submitted before the round ended"
     if current.status is Status.CANCELLED:
         decision, why = ("" if submission is None else "unused"), "the round was cancelled"
     elif submission is not None and current.manifest is not None:

@@ -54,6 +54,7 @@ class Coordinator:
         self._excluded = excluded
         self._charters: dict[Cid, Charter] = {}
         self.failed: Manifest | None = None
+        self._reported: Manifest | None = None
 
     def step(self) -> tuple[Decision, Receipt | None]:
         """Does the next thing, if there is one; returns what it was, and the receipt of what was sent.
@@ -101,6 +102,10 @@ class Coordinator:
         return derive(current, charter, self._blocks, into=self._blocks, threads=self._threads)
 
     def _report(self, manifest: Manifest) -> None:
+        """Says who is left out; once, however often it takes to publish."""
+        if manifest == self._reported:
+            return
+        self._reported = manifest
         if manifest.not_selected:
             left, number = len(manifest.not_selected), len(manifest.submissions)
             logger.info("round %d: %d of %d submissions not selected", manifest.round, left, number)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.manifest import Line
 from fedpact.ending import mean_score
+from fedpact.errors import FedpactError
 from fedpact.ledger.actions import CancelRound, OpenRound
 from fedpact.ledger.facts import SCORE_UNIT
 from fedpact.ledger.port import Receipt
@@ -48,7 +49,6 @@ class CoordinatorService:
             FedpactError: as `Coordinator.step`.
         """
         decision, receipt = self._coordinator.step()
-        self._station.took_step()
         if isinstance(decision, Finished):
             return Over(decision.why)
         if isinstance(decision, Wait):
@@ -62,10 +62,13 @@ class CoordinatorService:
             case CancelRound(number):
                 return f"round {number}: cancelled"
             case Aggregate(number, opens_next):
-                current = self._station.follower.refresh().rounds[number]
-                score = self._mean_score(current)
-                self._station.figures.scored(float(score))
                 opened = f"; round {number + 1} is open" if opens_next else ""
+                try:
+                    current = self._station.follower.refresh().rounds[number]
+                    score = self._mean_score(current)
+                except FedpactError as error:  # It is published all the same.
+                    return f"round {number}: published{opened}; it cannot be read yet ({error})"
+                self._station.figures.scored(float(score))
                 return (
                     f"round {number}: published {current.model} of {len(current.submissions)} submissions, "
                     f"mean score {float(score / SCORE_UNIT):.6f}{opened}"

@@ -10,14 +10,14 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from fedpact.errors import InputError
+from fedpact.errors import InputError, LedgerError
 from fedpact.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Settings:
         metrics: host and port of the figures; none where they are not offered.
         head: a head that is trusted.
         origin: by name, where each value came from.
+        problems: by name, why a setting has no value although one was given; said where it is needed.
         warnings: lines that a person should see although nothing failed.
     """
 
@@ -83,6 +84,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"]
     head: Hash | None
     origin: Mapping[str, str]
+    problems: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def need(self, name: str) -> Any:
@@ -91,12 +93,26 @@ class Settings:
         Raises:
             InputError: it has none.
         """
+        if name in self.problems:
+            raise InputError(self.problems[name])
         value = getattr(self, name)
         if value is None or value == ():
             raise InputError(
                 f"{name}: expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
             )
         return value
+
+
+def with_rpc(settings: Settings, url: str) -> Settings:
+    """The same settings with another node.
+
+    Raises:
+        InputError: it is no URL of one.
+    """
+    try:
+        return replace(settings, rpc=_rpc(url, Path(), True), origin={**settings.origin, "rpc": "the argument"})
+    except ValueError as error:
+        raise InputError(f"URL: expected {error}, found something else") from None
 
 
 def flag(name: str) -> str:
@@ -171,7 +187,7 @@ def _several(given: object, textual: bool, expected: str) -> list[str]:
 
 
 def _rpc(given: object, directory: Path, textual: bool) -> tuple[str, ...]:
-    expected = "URLs of nodes, http://… or https://…"
+    expected = "http://… or https://…, URLs of nodes"
     urls = _several(given, textual, expected)
     for url in urls:
         try:
@@ -253,15 +269,13 @@ def _head(given: object, directory: Path, textual: bool) -> bytes:
 
 def _contract(given: object, directory: Path, textual: bool) -> str | Path:
     """An address in lower case, or the path of a record of a deployment."""
-    if isinstance(given, str) and re.fullmatch(r"0x[0-9a-fA-F]{40}", given):
-        if given[2:] not in (given[2:].lower(), given[2:].upper()):
-            from eth_utils.address import is_checksum_address
-
-            if not is_checksum_address(given):
-                raise ValueError("an address whose capitals are its checksum (EIP-55)")
-        return given.lower()
     if isinstance(given, str) and given.startswith("0x"):
-        raise ValueError("an address, 0x and 40 hexadecimal digits, or the record of a deployment")
+        from fedpact.ledger.facts import typed_address
+
+        try:
+            return typed_address(given)
+        except LedgerError as error:
+            raise ValueError(str(error).removeprefix("expected ").partition(", found")[0]) from None
     try:
         return _path(given, directory, textual)
     except ValueError:
@@ -344,7 +358,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         file: the configuration file; none where there is none.
 
     Raises:
-        InputError: a value cannot be used, or the file cannot be read, or names a setting that there is not.
+        InputError: a value cannot be used, or the file cannot be read, or names a setting that there is not. A record
+            of a deployment that is not there yet is one of the settings' `problems`.
     """
     in_file = {} if file is None else _read(file)
     values: dict[str, Any] = {}
@@ -368,9 +383,15 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         except ValueError as error:
             found = "something else" if isinstance(error, _Hidden) or setting.url else _found(given)
             raise InputError(f"{name}: expected {error}, found {found} ({origin[name]})") from None
+    problems: dict[str, str] = {}
     if isinstance(values["contract"], Path):
-        _follow_record(values, origin)
-    return Settings(**values, origin=MappingProxyType(origin), warnings=tuple(_unknown_variables(environment)))
+        _follow_record(values, origin, problems)
+    return Settings(
+        **values,
+        origin=MappingProxyType(origin),
+        problems=MappingProxyType(problems),
+        warnings=tuple(_unknown_variables(environment)),
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -410,22 +431,22 @@ def _found(given: object) -> str:
     return f"{given[:80]!r}" if isinstance(given, str) else str(given)[:80]
 
 
-def _follow_record(values: dict[str, Any], origin: dict[str, str]) -> None:
-    """Takes contract, chain and first block from the record of a deployment.
+def _follow_record(values: dict[str, Any], origin: dict[str, str], problems: dict[str, str]) -> None:
+    """Takes contract, chain and first block from the record of a deployment, once there is one.
 
     Raises:
-        InputError: it cannot be read, its deployment is not finished, or it is of another chain than was said.
+        InputError: it cannot be read, or it is of another chain than was said.
     """
     from fedpact.deployment.record import Deployed, RecordFile
 
     path: Path = values["contract"]
     record = RecordFile(path).read()
     if not isinstance(record, Deployed):
-        found = "no file" if record is None else "a deployment under way: deploy goes on with it"
-        raise InputError(
-            f"contract: expected an address or the record of a deployment, found {found} at {path} "
-            f"({origin['contract']})"
-        )
+        found = "no file" if record is None else "a deployment under way, which deploy goes on with,"
+        expected = "an address or the record of a deployment"
+        problems["contract"] = f"contract: expected {expected}, found {found} at {path} ({origin['contract']})"
+        values["contract"] = None
+        return
     if values["chain_id"] not in (None, record.chain_id):
         raise InputError(
             f"chain_id: expected {record.chain_id}, as {path} says, found {values['chain_id']} ({origin['chain_id']})"

@@ -102,6 +102,8 @@ class DevChain:
                 return _json(function(*parameters))
             except HeaderNotFound:
                 raise RpcError(-32000, "header not found") from None
+            except ValidationError as error:
+                raise RpcError(-32000, _why(str(error))) from None
             except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
                 raise RpcError(-32602, f"invalid parameters: {' '.join(str(error).split())[:200]}") from None
 
@@ -244,6 +246,8 @@ class DevChain:
         return bytes(transaction.hash)
 
     def _call(self, transaction: Mapping[str, Any], block: Any = "latest", *more: Any) -> bytes:
+        if any(more):
+            raise RpcError(-32602, "invalid parameters: another state than that of a block is not offered")
         computation = self._execute(transaction, block, None)
         error = computation.error if computation.is_error else None
         if isinstance(error, Revert):
@@ -254,7 +258,7 @@ class DevChain:
         return bytes(computation.output)
 
     def _estimate(self, transaction: Mapping[str, Any], block: Any = "pending", *more: Any) -> int:
-        self._call(transaction, block)  # Refuses what fails with all the gas that there is.
+        self._call(transaction, block, *more)  # Refuses what fails with all the gas that there is.
         least, most = 20_999, int(self._header(block).gas_limit)
         while least + 1 < most:
             middle = (least + most) // 2

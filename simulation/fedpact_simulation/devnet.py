@@ -21,10 +21,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from fedpact.errors import FedpactError, InputError
+from fedpact.artifacts import canonical
+from fedpact.errors import FedpactError, InputError, InvalidDocument, LedgerError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+    from fedpact.ledger.facts import Address
 
     from fedpact_simulation.devchain import DevChain
 
@@ -159,8 +161,34 @@ def chain_id(url: str) -> int:
     return int(_ask(url, "eth_chainId"), 16)
 
 
-def _ask(url: str, method: str) -> Any:
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
+def fund(url: str, chain: int, rich: LocalAccount, others: Sequence[Address]) -> None:
+    """Sends an account's money to others, 100 ether each.
+
+    Raises:
+        LedgerError: the node did not take it.
+    """
+    from eth_utils.address import to_checksum_address
+
+    for nonce, other in enumerate(others, int(_ask(url, "eth_getTransactionCount", rich.address, "latest"), 16)):
+        transaction: dict[str, Any] = {
+            "to": to_checksum_address(other),
+            "value": 100 * 10**18,
+            "gas": 21_000,
+            "nonce": nonce,
+            "chainId": chain,
+            "maxFeePerGas": 100 * 10**9,
+            "maxPriorityFeePerGas": 1,
+            "type": 2,
+        }
+        signed = rich.sign_transaction(transaction)
+        try:
+            _ask(url, "eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+        except (KeyError, OSError) as error:
+            raise LedgerError(f"fund {other}: the node did not take it: {type(error).__name__}") from None
+
+
+def _ask(url: str, method: str, *parameters: str) -> Any:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # Our own URL.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=5) as answer:
@@ -226,7 +254,7 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=128)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while ")[0]
         raise InputError(f"port {port}: cannot listen there: {reason}") from None
 
 
@@ -280,8 +308,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _answer(chain: DevChain, body: bytes) -> Any:
     """The answer to one request or to several; none where nobody asked for one."""
     try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = canonical.parse(body, "request")  # It bounds the depth.
+    except InvalidDocument:
         return _error(None, -32700, "expected JSON")
     if not isinstance(asked, list):
         return _answer_one(chain, asked)

@@ -8,30 +8,8 @@ import sys
 
 import typer
 
-from fedpact.cli.options import (
-    AcceptedCharter,
-    AsJson,
-    ChainId,
-    Config,
-    Confirmations,
-    Contract,
-    FirstBlock,
-    KeyFile,
-    LogFormat,
-    LogLevel,
-    MaxFee,
-    Metrics,
-    PasswordFile,
-    Rpc,
-    SettingThreads,
-    State,
-    Store,
-    Trainer,
-    TrainerConfig,
-    TrustedHead,
-    settings_from,
-)
-from fedpact.settings import SETTINGS, shown
+from fedpact.cli.options import AsJson, with_settings
+from fedpact.settings import SETTINGS, Settings, shown
 
 config_group = typer.Typer(help="What commands are told, and by whom.", no_args_is_help=True, rich_markup_mode=None)
 _SECRETS = ("FEDPACT_KEY", "FEDPACT_PASSWORD")
@@ -43,28 +21,8 @@ def _config() -> None:
 
 
 @config_group.command()
-def show(
-    rpc: Rpc = None,
-    contract: Contract = None,
-    chain_id: ChainId = None,
-    first_block: FirstBlock = None,
-    confirmations: Confirmations = None,
-    store: Store = None,
-    key_file: KeyFile = None,
-    password_file: PasswordFile = None,
-    state: State = None,
-    max_fee: MaxFee = None,
-    trainer: Trainer = None,
-    trainer_config: TrainerConfig = None,
-    charter: AcceptedCharter = None,
-    threads: SettingThreads = None,
-    metrics: Metrics = None,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    head: TrustedHead = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@with_settings(*SETTINGS)
+def show(settings: Settings, as_json: AsJson = False) -> None:
     """Show every setting and where its value came from.
 
     Flags come first, then variables (FEDPACT_RPC, …), then fedpact.toml, then defaults. Of a URL only scheme, host and
@@ -77,8 +35,8 @@ def show(
     """
     from fedpact.cli.audit import printable
 
-    settings = settings_from(locals())
-    values = {name: (shown(name, getattr(settings, name)), settings.origin[name]) for name in SETTINGS}
+    origins = {**settings.origin, **settings.problems}
+    values = {name: (shown(name, getattr(settings, name)), origins[name]) for name in SETTINGS}
     secrets = [name for name in _SECRETS if os.environ.get(name)]
     if as_json:
         answer = {name: {"value": value, "origin": origin} for name, (value, origin) in values.items()}

@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpact.cli.options import AsJson, Config, PasswordFile, settings_from, warn
+from fedpact.cli.options import AsJson, warn, with_settings
 from fedpact.errors import InputError
+from fedpact.settings import Settings
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-
-    from fedpact.settings import Settings
 
 key_group = typer.Typer(help="Keys, kept encrypted.", no_args_is_help=True, rich_markup_mode=None)
 _Keystore = Annotated[Path, typer.Argument(metavar="FILE", help="The keystore to write; never over another file.")]
 
 
 @key_group.command()
-def new(file: _Keystore, password_file: PasswordFile = None, config: Config = None, as_json: AsJson = False) -> None:
+@with_settings("password_file")
+def new(settings: Settings, file: _Keystore, as_json: AsJson = False) -> None:
     """Make a new key, and print its address.
 
     FILE is a keystore as Ethereum wallets have it (version 3, scrypt). The password comes from --password-file, else
@@ -34,7 +35,6 @@ def new(file: _Keystore, password_file: PasswordFile = None, config: Config = No
       fedpact key new owner.json
       fedpact key new silo.json --password-file silo.password
     """
-    settings = settings_from(locals())
     from eth_account import Account
 
     _check_free(file)
@@ -42,14 +42,14 @@ def new(file: _Keystore, password_file: PasswordFile = None, config: Config = No
 
 
 @key_group.command("import")
+@with_settings("password_file")
 def import_(
+    settings: Settings,
     file: _Keystore,
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="KEY", help="A file with the key, 64 hexadecimal digits; else it is asked for."),
     ] = None,
-    password_file: PasswordFile = None,
-    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Keep a key that you have in a keystore, and print its address.
@@ -61,7 +61,6 @@ def import_(
       fedpact key import owner.json
       fedpact key import owner.json --from owner.key
     """
-    settings = settings_from(locals())
     from fedpact.cli.asking import ask_key
     from fedpact.keys import read_key, read_key_file
 
@@ -71,13 +70,13 @@ def import_(
 
 
 @key_group.command()
+@with_settings("password_file")
 def show(
+    settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A keystore, or a file with a key.")],
     check: Annotated[
         bool, typer.Option("--check", help="Decrypt it: whether the password fits, and the address is the key's.")
     ] = False,
-    password_file: PasswordFile = None,
-    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the address of a key; never the key.
@@ -88,31 +87,35 @@ def show(
     Example:
       fedpact key show owner.json --check
     """
-    settings = settings_from(locals())
-    from fedpact.cli.asking import ask_password
-    from fedpact.keys import read_account, stated_address
+    from fedpact.keys import stated_address
     from fedpact.ledger.facts import address
 
     found = None if check else stated_address(file)
     if found is None:
-        found = address(read_account(file, os.environ, ask_password, settings.password_file).address)
+        found = address(read_owner(replace(settings, key_file=file)).address)
     _answer(file, found, as_json=as_json)
 
 
 def read_owner(settings: Settings) -> LocalAccount:
-    """The account of the key that the settings name; says where its files are open to others.
+    """The account of the key that the settings name.
 
     Raises:
         InputError: there is none, or it cannot be read.
     """
     from fedpact.cli.asking import ask_password
-    from fedpact.keys import open_to_others, read_account
+    from fedpact.keys import read_account
 
-    for name in ("key_file", "password_file"):
-        path = getattr(settings, name)
-        if path is not None and open_to_others(path):
-            warn(f"{name} {path}: other users of this machine may read it (chmod 600 {path})")
+    _check_password_file(settings)
     return read_account(settings.key_file, os.environ, ask_password, settings.password_file)
+
+
+def _check_password_file(settings: Settings) -> None:
+    """Says where a password lies open."""
+    from fedpact.keys import open_to_others
+
+    path = settings.password_file
+    if path is not None and open_to_others(path):
+        warn(f"password file {path}: other users of this machine may read it (chmod 600 {path})")
 
 
 def _check_free(file: Path) -> None:
@@ -133,11 +136,10 @@ def _check_free(file: Path) -> None:
 
 def _write(file: Path, account: LocalAccount, settings: Settings, *, as_json: bool) -> None:
     from fedpact.cli.asking import ask_new_password
-    from fedpact.keys import open_to_others, read_password, write_keystore
+    from fedpact.keys import read_password, write_keystore
     from fedpact.ledger.facts import address
 
-    if settings.password_file is not None and open_to_others(settings.password_file):
-        warn(f"password_file {settings.password_file}: other users of this machine may read it")
+    _check_password_file(settings)
     write_keystore(file, account, read_password(settings.password_file, os.environ, ask_new_password))
     _answer(file, address(account.address), as_json=as_json)
 

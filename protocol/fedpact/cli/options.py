@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,6 +54,68 @@ Metrics = Annotated[str | None, _setting("metrics")]
 LogFormat = Annotated[str | None, _setting("log_format")]
 LogLevel = Annotated[str | None, _setting("log_level")]
 TrustedHead = Annotated[str | None, _setting("head")]
+
+FLAGS: Mapping[str, Any] = {
+    "rpc": Rpc,
+    "contract": Contract,
+    "chain_id": ChainId,
+    "first_block": FirstBlock,
+    "confirmations": Confirmations,
+    "store": Store,
+    "key_file": KeyFile,
+    "password_file": PasswordFile,
+    "state": State,
+    "max_fee": MaxFee,
+    "trainer": Trainer,
+    "trainer_config": TrainerConfig,
+    "charter": AcceptedCharter,
+    "threads": SettingThreads,
+    "poll": Poll,
+    "verify": Verify,
+    "metrics": Metrics,
+    "log_format": LogFormat,
+    "log_level": LogLevel,
+    "head": TrustedHead,
+    "config": Config,
+}
+"""The flags of all settings, and that of the file, by name."""
+
+READING = ("rpc", "contract", "chain_id", "first_block")
+"""The settings of whatever reads a ledger."""
+FEDERATION = (*READING, "confirmations", "store")
+"""The settings of whatever reads a federation, its ledger and its artifacts."""
+SERVICE = ("key_file", "password_file", "state", "max_fee", "threads", "poll", "metrics", "log_format", "log_level")
+"""What a service is told besides."""
+SENDING = (*READING, "key_file", "password_file", "max_fee")
+"""The settings of whatever sends to one."""
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of settings, behind its own.
+
+    Args:
+        names: the settings that it uses. What it gets as its first argument are all of them, from wherever they come.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def filled(**given: Any) -> None:
+            flags = {name: given.pop(name) for name in (*names, "config")}
+            command(settings_from(flags), **given)
+
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=FLAGS[name])
+            for name in (*names, "config")
+        ]
+        # What typer looks at.
+        filled.__name__, filled.__doc__, filled.__module__ = command.__name__, command.__doc__, command.__module__
+        filled.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+        last = [each for each in own if each.default is not inspect.Parameter.empty]
+        first = [each for each in own if each.default is inspect.Parameter.empty]
+        filled.__signature__ = inspect.Signature([*first, *last, *added])  # type: ignore[attr-defined]  # Any object has it.
+        return filled
+
+    return decorate
 
 
 def settings_from(arguments: Mapping[str, Any]) -> Settings:

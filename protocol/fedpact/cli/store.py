@@ -5,35 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import AsJson
+from fedpact.cli.options import AsJson, with_settings
 from fedpact.errors import InputError, Interrupted, StoreError
+from fedpact.settings import Settings
 
 if TYPE_CHECKING:
     from fedpact.store.cid import Cid
     from fedpact.store.several import SeveralBlocks
     from fedpact.store.unixfs import File
 
-DEFAULT = "store"
 _LIMIT = 1 << 36  # 64 GiB.
 _AT_ONCE = 8
 
 store = typer.Typer(help="Put files into stores, get them out, offer a store to others.")
 
-Stores = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        help="A directory, or gateway+http(s)://… to read from; again for another, to be asked next. "
-        f"Otherwise the directory {DEFAULT}.",
-    ),
-]
 Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
 Size = Annotated[
     int | None, typer.Option(metavar="BYTES", help="How long the file must be, where you know; at most 64 GiB if not.")
@@ -47,8 +38,12 @@ def _help(context: typer.Context) -> None:
 
 
 @store.command()
+@with_settings("store")
 def serve(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory with blocks.")] = Path(DEFAULT),
+    settings: Settings,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A directory with blocks; else the first of the settings.")
+    ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Listen here; 0.0.0.0 for everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8181,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
@@ -67,6 +62,8 @@ def serve(
     from fedpact.store.directory import DirectoryBlocks
     from fedpact.store.server import BlockServer
 
+    if directory is None:
+        directory = Path(settings.need("store")[0])
     if not directory.is_dir():
         raise InputError(f"{directory}: expected a directory with blocks, found {_kind(directory)}")
     if access_log:
@@ -99,15 +96,16 @@ def cid(
 
 
 @store.command()
+@with_settings("store")
 def add(
+    settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
-    stores: Stores = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a file into a store; print its address."""
     from fedpact.store.unixfs import LEAF, add_leaf, add_nodes
 
-    with _opened(stores, writable=True) as blocks, _file(file), file.open("rb") as data:
+    with _opened(settings, writable=True) as blocks, _file(file), file.open("rb") as data:
         leaves: list[Cid] = []
         size = 0
         while (piece := data.read(LEAF)) or not leaves:
@@ -118,11 +116,12 @@ def add(
 
 
 @store.command()
+@with_settings("store")
 def get(
+    settings: Settings,
     address: Address,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; replaced if it is there.")],
     size: Size = None,
-    stores: Stores = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a file to the disk, each block verified. What other stores had is not kept in the first.
@@ -137,7 +136,7 @@ def get(
 
     with _file(output):
         check_can_be_made(output)
-    with _opened(stores, writable=False) as blocks:
+    with _opened(settings, writable=False) as blocks:
         file = _find(blocks, address, size)
         with _file(output), replacing(output) as target, ThreadPoolExecutor(_AT_ONCE) as pool:
             for first in range(0, len(file.leaves), _AT_ONCE):
@@ -149,11 +148,12 @@ def get(
 
 
 @store.command()
-def stat(address: Address, size: Size = None, stores: Stores = None, as_json: AsJson = False) -> None:
+@with_settings("store")
+def stat(settings: Settings, address: Address, size: Size = None, as_json: AsJson = False) -> None:
     """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not."""
     from fedpact.store.unixfs import build
 
-    with _opened(stores, writable=False) as blocks:
+    with _opened(settings, writable=False) as blocks:
         file = _find(blocks, address, size)
     leaves, nodes = len(file.leaves), len(build(file.leaves, file.size).nodes)
     told = f"{file.size} bytes in {leaves} {'leaf' if leaves == 1 else 'leaves'}, {nodes} inner nodes above"
@@ -183,14 +183,11 @@ def _find(blocks: SeveralBlocks, address: str, size: int | None) -> File:
 
 
 @contextmanager
-def _opened(urls: list[str] | None, *, writable: bool) -> Iterator[SeveralBlocks]:
-    from fedpact.store.opening import open_store
+def _opened(settings: Settings, *, writable: bool) -> Iterator[SeveralBlocks]:
+    from fedpact.cli.connection import open_blocks
 
-    blocks = open_store(urls or [DEFAULT], writable=writable, keep_reads=False)
-    try:
+    with closing(open_blocks(settings, writable=writable)) as blocks:
         yield blocks
-    finally:
-        blocks.close()
 
 
 @contextmanager

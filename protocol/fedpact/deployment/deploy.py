@@ -12,14 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from eth_account.signers.local import LocalAccount
 from eth_utils.exceptions import ValidationError as EthValidationError
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.middleware import ExtraDataToPOAMiddleware
 
 from fedpact.deployment.plan import Plan
 from fedpact.deployment.record import Deployed, RecordFile, Sent, text
@@ -42,7 +40,6 @@ REHEARSAL = "eth-tester"
 """Takes the place of a URL: a chain within the process, of which nothing is left."""
 BATCH = 200
 """Members that one transaction admits at most: some 10 million gas."""
-_REQUEST_SECONDS = 30
 
 
 @dataclass(slots=True)
@@ -78,27 +75,6 @@ class Outcome:
     def cost(self) -> int:
         """What they cost, in wei."""
         return sum((each.gas or 0) * (each.price or 0) for each in self.receipts)
-
-
-def connect(url: str) -> Web3:
-    """A connection to a node.
-
-    Raises:
-        InputError: the URL is none of HTTP.
-    """
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError
-    except ValueError:
-        # A URL may hold a key, so it is not shown.
-        raise InputError(f"rpc: expected http://…, https://… or {REHEARSAL}, found something else") from None
-    # Nothing is asked twice behind our back: a transaction that was taken, and is sent again, is refused.
-    provider = Web3.HTTPProvider(url, request_kwargs={"timeout": _REQUEST_SECONDS}, exception_retry_configuration=None)
-    web3 = Web3(provider)
-    # Chains of appointed validators put their signatures where others have at most 32 bytes.
-    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    return web3
 
 
 def rehearse(plan: Plan) -> Outcome:

@@ -82,10 +82,18 @@ class Abi:
         Raises:
             RecordDamaged: the contract cannot have logged it.
         """
-        shape = self._events.get(bytes(topics[0])) if topics else None
-        if shape is None or len(topics) != shape.indexed + 1:
+        return self.logged(len(topics), b"".join([bytes(topic) for topic in topics]) + data)
+
+    def logged(self, topics: int, words: bytes) -> Event:
+        """As `event`, of a log whose topics and data are one after the other.
+
+        Args:
+            topics: how many of the words are topics.
+        """
+        shape = self._events.get(words[:32]) if topics else None
+        if shape is None or topics != shape.indexed + 1:
             raise RecordDamaged("a log that is no event of the contract")
-        return typing.cast(Event, _read(shape, b"".join(bytes(topic) for topic in topics[1:]) + data))
+        return typing.cast(Event, _read(shape, words[32:]))
 
     def error(self, data: bytes) -> Rejection | None:
         """The typed error that revert data stand for; none where the contract gave none."""

@@ -26,7 +26,7 @@ from fedpact.ledger.answers import asking, said
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
-from fedpact.ledger.fees import Fees, Market, Offer, gwei, offer
+from fedpact.ledger.fees import Fees, Market, Offer, above_cap, offer
 from fedpact.ledger.in_process import TIP, InProcess
 from fedpact.ledger.journal import Journal
 from fedpact.ledger.node import Node
@@ -82,9 +82,11 @@ class EthereumLedger:
     ) -> None:
         self._web3 = web3
         self._abi = Abi(federation().abi)
-        self._identity = Identity(web3.eth.chain_id, contract)
-        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._to = Web3.to_checksum_address(contract)
+        with asking("rpc"):
+            self._identity = Identity(web3.eth.chain_id, contract)
+            code = bytes(web3.eth.get_code(self._to))
+        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._accounts = {address(account.address): account for account in accounts}
         self._spending = Spending()
         chain_id = self._identity.chain_id
@@ -92,7 +94,6 @@ class EthereumLedger:
         if simulate:
             kept = Journal(journal, chain_id)
             self._sending = Outbox(web3, chain_id, self._accounts, self._try_out, kept, fees, patience, self._spending)
-        code = bytes(web3.eth.get_code(self._to))
         if code != federation().runtime:
             found = f"{len(code)} bytes of other code" if code else "no code"
             raise LedgerError(f"contract {contract}: expected the code of a federation, found {found}")
@@ -186,6 +187,10 @@ class EthereumLedger:
     def now(self) -> int:
         return self._reader.now()
 
+    def confirm_after(self, confirmations: Confirmations) -> None:
+        """From the next reading on, so many blocks must follow one before it counts as confirmed."""
+        self._reader.confirmations = confirmations
+
     def latest(self) -> int:
         """The number of the newest block.
 
@@ -257,7 +262,8 @@ class EthereumLedger:
 
     def _view(self, name: str, *arguments: object) -> Any:
         contract = self._web3.eth.contract(address=self._to, abi=federation().abi)
-        return contract.get_function_by_name(name)(*arguments).call()
+        with asking(f"rpc: {name}"):
+            return contract.get_function_by_name(name)(*arguments).call()
 
     def _events(self, logs: Sequence[LogReceipt]) -> Iterator[tuple[LogReceipt, Event]]:
         for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
@@ -278,7 +284,7 @@ def _offer(web3: Web3, fees: Fees, *, simulate: bool) -> Offer:
     quote = Market(web3).quote()
     found = offer(quote, fees)
     if found is None:
-        raise LedgerError(f"base fee: expected at most the cap of {gwei(fees.max_fee)}, found {gwei(quote.base)}")
+        raise LedgerError(above_cap(quote.base, fees))
     return found
 
 

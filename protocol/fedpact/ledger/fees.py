@@ -104,6 +104,11 @@ def gwei(amount: int) -> str:
     return f"{amount / GWEI:,.9g} gwei"
 
 
+def above_cap(base: int, fees: Fees) -> str:
+    """Why nothing is sent, in words."""
+    return f"base fee: expected at most the cap of {gwei(fees.max_fee)}, found {gwei(base)}"
+
+
 class Market:
     """A node's quotes; one serves everybody for a second."""
 
@@ -143,8 +148,8 @@ class Market:
             raise
         except Exception:
             base += base // 8 + 1  # The most by which the next block's can be higher.
-        if base < 0:
-            raise LedgerError(f"fees: expected a base fee, found {base}")
+        if not 0 <= base < 1 << 128:
+            raise LedgerError(f"fees: expected a base fee, found {str(base)[:80]}")
         suggested = self._suggestion()
         tip = max(tips, default=0) if suggested is None else suggested
         return Quote(base, max(_LEAST_TIP, tip), int(latest["number"]))

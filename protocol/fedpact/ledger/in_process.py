@@ -6,6 +6,7 @@ of rounds are played on such a chain.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from web3 import Web3
 from web3.types import BlockData, TxReceipt
 
 from fedpact.errors import LedgerError
-from fedpact.ledger.facts import Address, Hash, address
+from fedpact.ledger.facts import Address, Hash
 from fedpact.ledger.fees import Offer
 from fedpact.ledger.spending import Spending
 from fedpact.ledger.transactions import Call, check_balance, send, sign, wait
@@ -59,7 +60,7 @@ class InProcess:
                 check_balance(self._web3, account, call.gas, offer.max_fee)
                 raise
             self.nonces[sender] += 1
-        return lambda: self._wait(address(account.address), signed.hash)
+        return functools.partial(self._wait, sender, signed.hash)
 
     def _wait(self, sender: Address, transaction: Hash) -> TxReceipt:
         try:

@@ -1,15 +1,18 @@
 """What was signed, kept from before a node sees it until no reorganisation can undo it.
 
 One file per transaction in a directory, `ACCOUNT-NONCE.json`, in canonical JSON: whoever writes one waits for nobody.
-Signed transactions are public, so nothing here is secret. Without a directory the same is kept in memory only.
+When its receipt was given to its sender, the file's name gets the hash of the block, `ACCOUNT-NONCE-BLOCK.json`: that
+costs no more than a renaming, and if the name is lost with the power, the receipt is given once more. Signed
+transactions are public, so nothing here is secret. Without a directory everything is in memory only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +28,7 @@ from fedpact.ledger.fees import Offer
 from fedpact.ledger.transactions import Call, Variant
 
 _MAX_FILE = 1 << 22
+_NAME = re.compile(r"0x[0-9a-f]{40}-[0-9]+(?:-([0-9a-f]{64}))?\.json")
 _Count = Annotated[int, Field(ge=0)]
 _HashText = Annotated[str, Field(pattern="^0x[0-9a-f]{64}$")]
 _AddressText = Annotated[str, Field(pattern="^0x[0-9a-f]{40}$")]
@@ -38,7 +42,7 @@ class Entry:
     Attributes:
         signed_at: seconds since the epoch, for people.
         variants: in the order of their fees.
-        block: number of the block in which it was last seen; 0 for none.
+        block: number of the block in which this process last saw it; 0 for none.
         delivered: hash of the block whose receipt was given to whoever sent it; empty while none was.
     """
 
@@ -76,8 +80,6 @@ class _EntryFile(BaseModel):
     data: _Bytes
     gas: _Count
     signed_at: _Count
-    block: _Count
-    delivered: _Bytes
     variants: Annotated[list[_OfferFile], Field(min_length=1)]
 
 
@@ -125,8 +127,6 @@ class Journal:
             data=_text(entry.call.data),
             gas=entry.call.gas,
             signed_at=entry.signed_at,
-            block=entry.block,
-            delivered=_text(entry.delivered),
             variants=[
                 _OfferFile(hash=_text(each.hash), raw=_text(each.raw), max_fee=each.offer.max_fee, tip=each.offer.tip)
                 for each in entry.variants
@@ -135,6 +135,18 @@ class Journal:
         with _writing(self._directory):
             write_atomically(self._directory / _name(entry), canonical.encode(facts.model_dump()) + b"\n")
             _sync(self._directory)  # Else the file's new name could be lost with the power.
+
+    def deliver(self, entry: Entry, block: int, block_hash: bytes) -> Entry:
+        """Notes that the receipt in a block was given to the sender of a transaction; returns the entry as it is now.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        delivered = replace(entry, block=block, delivered=block_hash)
+        if self._directory is not None:
+            with _writing(self._directory):
+                (self._directory / _name(entry)).replace(self._directory / _name(delivered))
+        return delivered
 
     def remove(self, entry: Entry) -> None:
         """Forgets an entry.
@@ -164,8 +176,8 @@ class Journal:
             Variant(Hash(_bytes(each.hash)), _bytes(each.raw), Offer(each.max_fee, each.tip)) for each in facts.variants
         )
         call = Call(Address(facts.to), _bytes(facts.data), facts.gas)
-        place = (facts.block, _bytes(facts.delivered))
-        entry = Entry(Address(facts.account), facts.nonce, call, facts.signed_at, variants, *place)
+        delivered = _bytes(f"0x{named[1]}") if (named := _NAME.fullmatch(path.name)) and named[1] else b""
+        entry = Entry(Address(facts.account), facts.nonce, call, facts.signed_at, variants, delivered=delivered)
         if facts.chain_id != self._chain_id:
             raise InputError(f"{name}: expected a transaction of chain {self._chain_id}, found one of {facts.chain_id}")
         if entry.account != account or _name(entry) != path.name:
@@ -185,7 +197,7 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _name(entry: Entry) -> str:
-    return f"{entry.account}-{entry.nonce}.json"
+    return "-".join([entry.account, str(entry.nonce), *filter(None, [entry.delivered.hex()])]) + ".json"
 
 
 def _sync(directory: Path) -> None:

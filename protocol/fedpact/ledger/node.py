@@ -19,7 +19,6 @@ from fedpact.ledger.answers import asking, said
 from fedpact.ledger.facts import Address, Hash
 
 _BATCH = 100  # Requests in one: what the providers that have a limit allow.
-_MAX_TOPICS = 4
 
 
 class RequestRefused(LedgerError):
@@ -43,6 +42,7 @@ class Log:
     Attributes:
         block, block_hash: where.
         position: its place among the logs of the block.
+        topics, words: how many topics it has, and their bytes with those of its data behind them.
         time: the block's timestamp as the node says it here; None where it does not.
     """
 
@@ -50,8 +50,8 @@ class Log:
     block_hash: Hash
     position: int
     transaction: Hash
-    topics: tuple[bytes, ...]
-    data: bytes
+    topics: int
+    words: bytes
     time: int | None
 
 
@@ -174,50 +174,49 @@ def _logs(answer: Any, contract: Address) -> Iterator[Log]:
     for log in answer:
         if not isinstance(log, dict) or str(log.get("address")).lower() != contract or log.get("removed"):
             raise LedgerError("rpc: the node gave a log that is not the contract's")
-        topics = log.get("topics")
-        if not isinstance(topics, list) or len(topics) > _MAX_TOPICS:
-            raise LedgerError(f"rpc: topics: expected at most {_MAX_TOPICS}, found {str(topics)[:80]!r}")
         block, position = _number(log, "blockNumber"), _number(log, "logIndex")
         if (block, position) <= before:
             raise LedgerError(f"rpc: the node gave the logs of block {block} in no order, or one twice")
         before = block, position
-        yield Log(
-            block,
-            _hash(log, "blockHash"),
-            position,
-            _hash(log, "transactionHash"),
-            tuple([_bytes("topic", topic) for topic in topics]),
-            _bytes("data", log.get("data")),
-            _number(log, "blockTimestamp") if log.get("blockTimestamp") is not None else None,
-        )
+        topics, words = _words(log)
+        hash_, transaction = _hash(log, "blockHash"), _hash(log, "transactionHash")
+        time = None if log.get("blockTimestamp") is None else _number(log, "blockTimestamp")
+        yield Log(block, hash_, position, transaction, topics, words, time)
+
+
+def _words(log: dict[str, Any]) -> tuple[int, bytes]:
+    """How many topics a log has, and the bytes of topics and data."""
+    topics: Any = log.get("topics")
+    data: Any = log.get("data")
+    try:
+        written = "".join(topics).replace("0x", "")
+        if len(written) == 64 * len(topics) and data[:2] == "0x":
+            return len(topics), bytes.fromhex(written + data[2:])
+    except (TypeError, ValueError):
+        pass
+    raise LedgerError(f"rpc: topics and data: expected words, found {str(topics)[:80]!r} and {str(data)[:80]!r}")
 
 
 def _number(answer: dict[str, Any], name: str) -> int:
     """A quantity; eth-tester gives integers."""
     value = answer.get(name)
     try:
-        number = int(value, 16) if isinstance(value, str) and len(value) <= 66 and value[:2] == "0x" else value
+        number = int(value, 16) if type(value) is str and len(value) <= 18 and value[:2] == "0x" else value
+        if type(number) is int and 0 <= number < 1 << 64:
+            return number
     except ValueError:
-        number = None
-    if type(number) is not int or not 0 <= number < 1 << 64:
-        raise LedgerError(f"rpc: {name}: expected a number, found {str(value)[:80]!r}")
-    return number
+        pass
+    raise LedgerError(f"rpc: {name}: expected a number, found {str(value)[:80]!r}")
 
 
 def _hash(answer: dict[str, Any], name: str) -> Hash:
-    found = _bytes(name, answer.get(name))
-    if len(found) != 32:
-        raise LedgerError(f"rpc: {name}: expected 32 bytes, found {len(found)}")
-    return Hash(found)
-
-
-def _bytes(name: str, value: Any) -> bytes:
+    value = answer.get(name)
     try:
-        if isinstance(value, str) and value[:2] == "0x":
-            return bytes.fromhex(value[2:])
+        if type(value) is str and len(value) == 66 and value[:2] == "0x":
+            return Hash(bytes.fromhex(value[2:]))
     except ValueError:
         pass
-    raise LedgerError(f"rpc: {name}: expected bytes, found {str(value)[:80]!r}")
+    raise LedgerError(f"rpc: {name}: expected 32 bytes, found {str(value)[:80]!r}")
 
 
 def _written(block: int | str | Hash) -> str:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
@@ -26,7 +27,7 @@ from web3.types import TxReceipt
 from fedpact.errors import ContractRejected, LedgerError
 from fedpact.ledger.answers import asking
 from fedpact.ledger.facts import Address
-from fedpact.ledger.fees import Fees, Market, Offer, gwei, offer, raised
+from fedpact.ledger.fees import Fees, Market, Offer, above_cap, gwei, offer, raised
 from fedpact.ledger.journal import Entry, Journal
 from fedpact.ledger.spending import Spending
 from fedpact.ledger.transactions import Call, NotTaken, Variant, check_balance, send, sign
@@ -37,6 +38,7 @@ _FIRST_PAUSE = 0.005  # A development node has a receipt at once.
 _LONGEST_PAUSE = 1.0
 _LONGEST_LOOK = 16.0
 _TRIES = 3
+_ADVICE = "wait, or raise the cap"
 
 
 class Superseded(LedgerError):
@@ -52,12 +54,14 @@ class Patience:
             the cap. What is not in a block by then stays in the journal: posting it again goes on waiting.
         look: seconds after which a node is asked what has become of a transaction; then twice as long each time.
         stuck: seconds after which a transaction that the market has left behind offers more.
+        silence: seconds of waiting after which it is said what is waited for; then again after as many.
         settled: blocks on top of a receipt after which no reorganisation undoes it: two epochs on Ethereum.
     """
 
     receipt: float = 180.0
     look: float = 2.0
     stuck: float = 15.0
+    silence: float = 45.0
     settled: int = 64
 
 
@@ -142,11 +146,14 @@ class Outbox:
     def _begin(self, lane: _Lane, call: Call) -> Entry:
         """Signs a transaction, keeps it, sends it."""
         self._try_out(lane.account, call)
+        if self._await_market():
+            self._try_out(lane.account, call)  # Much may have changed meanwhile.
         self._settle(lane)
         for left in reversed(range(_TRIES)):
             if lane.next is None:
                 lane.next = max([self._count(lane, "pending"), *(nonce + 1 for nonce in lane.entries)])
-            nonce, bid = lane.next, self._bid(lane, lane.next)
+            nonce = lane.next
+            bid = self._bid(lane, nonce)
             variant = sign(lane.key, call.asked_by(lane.account), nonce, self._chain_id, bid)
             entry = Entry(lane.account, nonce, call, int(time.time()), (variant,))
             self._keep(lane, entry)
@@ -168,15 +175,25 @@ class Outbox:
             return entry
         raise AssertionError("the last try returns or raises")
 
-    def _bid(self, lane: _Lane, nonce: int) -> Offer:
-        """What to offer; waits while the base fee is above the cap."""
+    def _await_market(self) -> bool:
+        """Waits while the base fee is above the cap; returns whether it was."""
         end = time.monotonic() + self._patience.receipt
-        while (bid := offer(quote := self._market.quote(), self._fees)) is None:
-            found = f"base fee: expected at most the cap of {gwei(self._fees.max_fee)}, found {gwei(quote.base)}"
+        waited = False
+        while (base := self._market.quote().base) > self._fees.max_fee:
             if time.monotonic() > end:
-                raise LedgerError(f"{found} for {self._patience.receipt:.0f} s: wait, or raise the cap")
-            logger.warning("%s: waiting", found)
+                raise LedgerError(f"{above_cap(base, self._fees)} for {self._patience.receipt:.0f} s: {_ADVICE}")
+            if not waited:
+                logger.warning("%s: waiting", above_cap(base, self._fees))
+            waited = True
             time.sleep(min(_LONGEST_PAUSE, self._patience.receipt))
+        return waited
+
+    def _bid(self, lane: _Lane, nonce: int) -> Offer:
+        """What to offer now."""
+        quote = self._market.quote()
+        bid = offer(quote, self._fees)
+        if bid is None:
+            raise LedgerError(f"{above_cap(quote.base, self._fees)}: {_ADVICE}")
         if lane.given_up is not None and lane.given_up[0] == nonce:
             # Should somebody still have what was given up, this takes its place.
             return raised(lane.given_up[1], quote, self._fees) or bid
@@ -283,14 +300,14 @@ class Outbox:
             self._spending.count(mined)
         if self._patience.settled:
             block, number = bytes(mined["blockHash"]), int(mined["blockNumber"])
-            self._keep(lane, replace(current, block=number, delivered=block))
+            lane.entries[entry.nonce] = self._journal.deliver(current, number, block)
         else:
             self._forget(lane, current)
 
     def _mined(self, lane: _Lane, entry: Entry) -> TxReceipt:
         """Waits for the receipt of any variant, and does meanwhile what helps."""
         began = offered = time.monotonic()
-        pause, step, trouble, overtaken = _FIRST_PAUSE, self._patience.look, "", False
+        pause, step, trouble, overtaken, said = _FIRST_PAUSE, self._patience.look, "", False, began
         look = began + step
         while True:
             try:
@@ -306,7 +323,9 @@ class Outbox:
                         if count <= entry.nonce:
                             overtaken = False
                             is_stuck = time.monotonic() >= offered + self._patience.stuck
-                            current = self._push(lane, current, count, is_stuck=is_stuck)
+                            # It waits for those before it, which a reorganisation may have dropped.
+                            for nonce in sorted(nonce for nonce in lane.entries if count <= nonce <= entry.nonce):
+                                current = self._push(lane, lane.entries[nonce], is_stuck=is_stuck)
                         elif not overtaken:
                             overtaken = True  # Nodes behind one address may differ by a block: it must be seen twice.
                         elif self._receipt(current) is None:
@@ -316,6 +335,7 @@ class Outbox:
                     before, entry = entry, current
                     if entry.newest != before.newest:
                         offered, pause = time.monotonic(), _FIRST_PAUSE
+                    trouble = ""
                     step = min(2 * step, max(_LONGEST_LOOK, self._patience.look))
                     look = time.monotonic() + step
             except Superseded:
@@ -326,19 +346,18 @@ class Outbox:
             if time.monotonic() > began + self._patience.receipt:
                 expected = f"expected in a block within {self._patience.receipt:.0f} s, found in none"
                 raise LedgerError(f"{_named(entry)}: {expected}{trouble or self._why(entry)}")
+            if time.monotonic() > said + self._patience.silence:
+                said = time.monotonic()
+                logger.warning("%s: in no block after %d s%s", _named(entry), said - began, trouble)
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 
-    def _push(self, lane: _Lane, entry: Entry, count: int, *, is_stuck: bool) -> Entry:
+    def _push(self, lane: _Lane, entry: Entry, *, is_stuck: bool) -> Entry:
         """Helps a transaction into a block; returns what it has become.
 
         Args:
-            count: the nonce that the chain waits for.
             is_stuck: whether it has waited long enough for a higher offer.
         """
-        for nonce in sorted(nonce for nonce in lane.entries if count <= nonce < entry.nonce):
-            if not self._is_known(lane.entries[nonce]):  # A reorganisation has dropped it, and this one waits for it.
-                self._send(lane.entries[nonce])
         is_known = self._is_known(entry)
         if is_stuck or not is_known:
             quote = self._market.quote(fresh=True)
@@ -360,7 +379,7 @@ class Outbox:
         if not bid.is_short(quote):
             return ""
         cap, base = gwei(self._fees.max_fee), gwei(quote.base)
-        return f"; it offers {gwei(bid.max_fee)}, the base fee is {base}, the cap {cap}: wait, or raise the cap"
+        return f"; it offers {gwei(bid.max_fee)}, the base fee is {base}, the cap {cap}: {_ADVICE}"
 
     # ---------------------------------------------------------------------------------------------- asking, keeping
 
@@ -398,14 +417,21 @@ class Outbox:
                     continue
                 if bytes(mined["transactionHash"]) != variant.hash:
                     raise LedgerError(f"{_named(entry)}: the node gave the receipt of another")
-                if mined["blockHash"] is not None:
-                    return mined
+                if mined["blockHash"] is None:
+                    continue  # Some nodes give one before there is a block.
+                for name in ("blockNumber", "status", "gasUsed", "effectiveGasPrice"):
+                    if not isinstance(found := mined.get(name), int):
+                        raise LedgerError(f"{_named(entry)}: {name}: expected a number, found {str(found)[:80]!r}")
+                return mined
         return None
 
-    def _count(self, lane: _Lane, block: str) -> int:
+    def _count(self, lane: _Lane, block: Literal["latest", "pending"]) -> int:
         """How many transactions of an account there are."""
         with asking(f"account {lane.account}"):
-            return int(self._web3.eth.get_transaction_count(lane.key.address, block))  # type: ignore[arg-type]  # A tag.
+            found = self._web3.eth.get_transaction_count(lane.key.address, block)
+            if not 0 <= found < 1 << 64:
+                raise LedgerError(f"account {lane.account}: expected a number of transactions, found {str(found)[:80]}")
+            return int(found)
 
     def _current(self, lane: _Lane, entry: Entry) -> Entry | None:
         """What has become of an entry meanwhile; none where it is kept no longer."""

@@ -6,6 +6,7 @@ only).
 
 from __future__ import annotations
 
+import logging
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,8 @@ class Receipt:
     events: tuple[Event, ...]
     price: int | None = None
 
+
+logger = logging.getLogger(__name__)
 
 _DENSE = 256
 _SPARSER = 1.25
@@ -141,8 +144,23 @@ class Ledger(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """Keeps what was read beyond the life of a process. It is a cache: whatever it cannot do only costs time."""
+
+    def recall(self, identity: Identity) -> tuple[list[Entry], Cursor]:
+        """The entries of a federation that were kept, and the cursor behind them; nothing where nothing is of use."""
+        ...
+
+    def keep(self, news: News) -> None:
+        """Keeps what a reading found. The first one goes on from what was recalled, or from the start."""
+        ...
+
+
 class Follower:
     """Keeps a view up to date with a ledger. Threads may share one.
+
+    Args:
+        memory: gives back what was read by an earlier process.
 
     Attributes:
         view: the state after the entries read so far; another object where entries no longer hold.
@@ -150,13 +168,19 @@ class Follower:
         confirmed: the last block that counts as confirmed; -1 where none does.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, memory: Memory | None = None) -> None:
         self.view = View(ledger.identity)
         self.entries: list[Entry] = []
         self.confirmed = -1
-        self._ledger = ledger
+        self._ledger, self._memory = ledger, memory
         self._cursor = Cursor()
         self._lock = threading.Lock()
+        if memory is not None:
+            entries, cursor = memory.recall(ledger.identity)
+            try:
+                self.view, self.entries, self._cursor = View(ledger.identity, entries), entries, cursor
+            except RecordInconsistent as error:
+                logger.warning("what was kept of the ledger is not used, it is read anew: %s", error)
 
     def refresh(self) -> View:
         """Reads what is new, forgets what no longer holds, and returns the view.
@@ -172,6 +196,8 @@ class Follower:
             except RecordInconsistent:
                 self._cursor = Cursor()
                 raise
+            if self._memory is not None:
+                self._memory.keep(news)
             return self.view
 
     def is_confirmed(self, place: Entry | int | None) -> bool:

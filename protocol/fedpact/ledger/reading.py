@@ -68,7 +68,7 @@ class Reader:
         self, node: Node, contract: Address, abi: Abi, *, confirmations: Confirmations = 0, first_block: int = 0
     ) -> None:
         self._node, self._contract, self._abi = node, contract, abi
-        self._confirmations, self._first = confirmations, first_block
+        self.confirmations, self._first = confirmations, first_block
         self._confirmed = -1
         self._range = _FIRST_RANGE
         self._seen: tuple[Hash, float] = Hash(b""), 0.0
@@ -115,10 +115,9 @@ class Reader:
         found = _Found()
         self._read_ranges(found, common + 1, settled, tip[0].parent if tip else None)
         self._read_blocks(found, tip)
+        times, logged = found.times, self._abi.logged
         entries = [
-            Entry(
-                log.block, found.times[log.block], log.transaction, log.position, self._abi.event(log.topics, log.data)
-            )
+            Entry(log.block, times[log.block], log.transaction, log.position, logged(log.topics, log.words))
             for log in found.logs
         ]
         since = min(common + 1, cursor.next)
@@ -129,9 +128,9 @@ class Reader:
     # -------------------------------------------------------------------------------------------- where to go on from
 
     def _last_confirmed(self, head: Header) -> int:
-        if isinstance(self._confirmations, int):
-            return max(head.number - self._confirmations, -1)
-        header = self._node.header(self._confirmations)  # None as long as nothing was final since the chain began.
+        if isinstance(self.confirmations, int):
+            return max(head.number - self.confirmations, -1)
+        header = self._node.header(self.confirmations)  # None as long as nothing was final since the chain began.
         return -1 if header is None else header.number
 
     def _is_late(self, head: Header, cursor: Cursor) -> bool:

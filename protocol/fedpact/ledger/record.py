@@ -62,18 +62,7 @@ def write(path: Path, record: Record) -> None:
         "contract": record.identity.contract,
     }
     lines: list[dict[str, Any]] = [head]
-    for number, entry in enumerate(record.entries):
-        lines.append(
-            {
-                "entry": number,
-                "block": entry.block,
-                "time": entry.time,
-                "transaction": "0x" + entry.transaction.hex(),
-                "position": entry.position,
-                "event": type(entry.event).__name__,
-                "fields": _plain(entry.event),
-            }
-        )
+    lines += [written(number, entry) for number, entry in enumerate(record.entries)]
     lines.append({"entries": len(record.entries)})
     write_atomically(path, b"".join(canonical.encode(line) + b"\n" for line in lines))
 
@@ -92,16 +81,60 @@ def read(path: Path) -> Record:
     entries = []
     for number, value in enumerate(parsed[1:-1]):
         try:
-            entries.append(_entry(value))
+            entries.append(entry_of(value))
             found = _get(value, "entry", int)
-        except (FedpactError, ValueError, TypeError) as error:
+        except RecordDamaged as error:
             raise RecordDamaged(f"{path}: line {number + 2}: {error}") from None
         if found != number:
             raise RecordInconsistent(f"{path}: line {number + 2}: expected entry {number}, found entry {found}")
     if parsed[-1]["entries"] != len(entries):
         raise RecordInconsistent(f"{path}: expected {parsed[-1]['entries']} entries, found {len(entries)}")
-    _check_order(path, entries)
+    check_order(path, entries)
     return Record(identity, kind, tuple(entries))
+
+
+def written(number: int, entry: Entry) -> dict[str, Any]:
+    """An entry as its line says it.
+
+    Args:
+        number: its place among the entries, from 0.
+    """
+    return {
+        "entry": number,
+        "block": entry.block,
+        "time": entry.time,
+        "transaction": "0x" + entry.transaction.hex(),
+        "position": entry.position,
+        "event": type(entry.event).__name__,
+        "fields": _plain(entry.event),
+    }
+
+
+def entry_of(value: dict[str, Any]) -> Entry:
+    """The entry that a line says.
+
+    Raises:
+        RecordDamaged: it says none.
+    """
+    try:
+        return _entry(value)
+    except (FedpactError, ValueError, TypeError) as error:
+        raise RecordDamaged(str(error)) from None
+
+
+def check_order(path: Path, entries: Sequence[Entry]) -> None:
+    """Checks that blocks, positions and times of entries can follow one another.
+
+    Raises:
+        RecordInconsistent: they cannot.
+    """
+    for number in range(1, len(entries)):
+        before, after = entries[number - 1], entries[number]
+        forward = (after.block, after.position) > (before.block, before.position)
+        if not forward or after.time < before.time or (after.block == before.block) != (after.time == before.time):
+            raise RecordInconsistent(
+                f"{path}: entry {number}: block, position and time do not follow entry {number - 1}"
+            )
 
 
 def read_identity(path: Path) -> Identity:
@@ -144,16 +177,6 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordDamaged(f"{path}: line {number}: expected an object")
     return value
-
-
-def _check_order(path: Path, entries: Sequence[Entry]) -> None:
-    for number in range(1, len(entries)):
-        before, after = entries[number - 1], entries[number]
-        forward = (after.block, after.position) > (before.block, before.position)
-        if not forward or after.time < before.time or (after.block == before.block) != (after.time == before.time):
-            raise RecordInconsistent(
-                f"{path}: entry {number}: block, position and time do not follow entry {number - 1}"
-            )
 
 
 def _plain(value: Any) -> Any:

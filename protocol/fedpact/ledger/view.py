@@ -333,7 +333,18 @@ class View:
         if isinstance(event, events.UpdateRevealed):
             made = hashes.commitment(self.identity, event.round, event.member, event.update, event.salt)
             self._require_equal("commitment", member.commitment, made)
-        self.members[event.member] = replace(member, submitted=event.round)
+        # As `replace` does, in a third of the time: most entries are submissions.
+        self.members[event.member] = Member(
+            member.address,
+            member.index,
+            member.since,
+            member.until,
+            member.registered,
+            member.committed,
+            event.round,
+            member.commitment,
+            member.key,
+        )
         current.submissions.append(Submission(member.index, event.member, event.update))
         current.transcript = hashes.next_transcript(current.transcript, event.member, event.update)
 

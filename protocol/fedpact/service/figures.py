@@ -6,12 +6,14 @@ GET /health     200 while the last step went well, 503 with a line that says wha
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
@@ -100,10 +102,11 @@ class Figures:
             InputError: the port cannot be had.
         """
         try:
-            server = make_server(host, port, self._answer, handler_class=_Silent)
+            server = (_Server6 if ":" in host else _Server)((host, port), _Silent)
         except (OSError, OverflowError) as error:
             raise InputError(f"metrics {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
-        thread = threading.Thread(target=server.serve_forever, daemon=True, name="figures")
+        server.set_app(self._answer)
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True, name="figures")
         thread.start()
         try:
             yield server.server_port
@@ -122,6 +125,27 @@ class Figures:
             status, body = ("503 Service Unavailable", self._trouble) if self._trouble else ("200 OK", "ok")
         start(status, [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")])
         return [body.encode() + b"\n"]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each in a thread of its own: whoever connects and asks nothing keeps nobody waiting."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        # Not the name that belongs to the address: to ask for it may take seconds.
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing: whoever asked has gone."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Silent(WSGIRequestHandler):

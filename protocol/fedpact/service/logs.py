@@ -40,6 +40,7 @@ def configure(kind: str, level: str, stream: TextIO | None = None) -> None:
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if kind == "json" else TextLines())
+    logging.captureWarnings(True)  # Those of other packages would be lines without form.
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -50,39 +50,43 @@ def run(
     poll: float,
     sleep: Callable[[float], None] = time.sleep,
     failed: Callable[[FedpactError], None] = lambda _: None,
+    went_well: Callable[[], None] = lambda: None,
 ) -> str:
     """Takes steps until one says that it was the last; returns why.
 
     Args:
         poll: seconds between two looks at a ledger that has nothing new.
         failed: called with whatever went wrong in a step that is tried again.
+        went_well: called after a step that did not fail, once it is said what it was; it may fail as a step may.
 
     Raises:
         InputError, WrongArithmetic: what no second try mends.
     """
-    said, failures = "", 0
+    waiting, trouble, failures = "", "", 0
     while True:
         try:
             outcome = step()
+            if isinstance(outcome, Over):
+                return outcome.why
+            if isinstance(outcome, Acted):
+                logger.info("%s", outcome.what)
+                waiting = ""
+            elif outcome.why != waiting:
+                logger.info("waiting: %s", outcome.why)
+                waiting = outcome.why
+            went_well()
         except (InputError, WrongArithmetic):
             raise
         except FedpactError as error:
             failed(error)
-            if str(error) != said or failures % _REPEATED == 0:
+            if str(error) != trouble or failures % _REPEATED == 0:
                 logger.warning("%s", error)
-            said, failures = str(error), failures + 1
+            trouble, failures = str(error), failures + 1
             # A random part of the delay, so that those who met one fault do not all come back at once.
             sleep(min(_LONGEST, poll * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1))  # noqa: S311
             continue
-        failures = 0
-        match outcome:
-            case Acted(what):
-                logger.info("%s", what)
-                said = ""
-            case Waiting(why):
-                if why != said:
-                    logger.info("waiting: %s", why)
-                    said = why
-                sleep(poll)
-            case Over(why):
-                return why
+        if failures:
+            logger.info("it works again after %d failed %s", failures, "try" if failures == 1 else "tries")
+            trouble, failures = "", 0
+        if isinstance(outcome, Waiting):
+            sleep(poll)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 
-from fedpact.errors import BlockMissing, InputError, StoreError
+from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
 from fedpact.store.deadline import Deadline, DeadlineBackend
@@ -24,7 +24,7 @@ RAW = "application/vnd.ipld.raw"
 """The media type of a block as it is."""
 _TRIES = 3
 _FIRST_PAUSE = 0.2
-_REST_SECONDS = 2.0
+_REST_SECONDS = 2.0, 30.0  # As long as it took to find out, within these.
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 _ASIDE = 1 << 16  # Of an answer that is no block so much is read, to keep the connection.
@@ -74,6 +74,8 @@ class GatewayBlocks:
     def has(self, cid: Cid) -> bool:
         try:
             self._ask("HEAD", cid)
+        except Unreachable:
+            raise
         except BlockMissing:
             return False
         return True
@@ -86,12 +88,13 @@ class GatewayBlocks:
         """Asks until there is an answer, or time or tries have run out.
 
         Raises:
-            BlockMissing, StoreError: as `Blocks.get`.
+            BlockMissing: as `Blocks.get`; `Unreachable` where there is no usable answer.
         """
         until, why = self._unreachable
         if time.monotonic() < until:  # Each of thousands of blocks would wait in vain.
-            raise StoreError(f"block {cid}: {self.name}: {why}")
-        end = time.monotonic() + self._seconds
+            raise Unreachable(str(cid), f"{self.name}: {why}")
+        began = time.monotonic()
+        end = began + self._seconds
         with self._deadline.within(self._seconds):
             for again in range(_TRIES):
                 try:
@@ -105,8 +108,10 @@ class GatewayBlocks:
                     break
                 time.sleep(pause)
         if not reached:
-            self._unreachable = time.monotonic() + _REST_SECONDS, said
-        raise StoreError(f"block {cid}: {self.name}: {said}")
+            now = time.monotonic()
+            least, most = _REST_SECONDS
+            self._unreachable = now + min(max(least, now - began), most), said
+        raise Unreachable(str(cid), f"{self.name}: {said}")
 
     def _once(self, method: str, cid: Cid) -> bytes:
         headers = [("Accept", RAW), ("Accept-Encoding", "identity"), ("User-Agent", "fedpact")]
@@ -121,7 +126,7 @@ class GatewayBlocks:
                     raise BlockMissing(str(cid), self.name)
                 if response.status in _TEMPORARY:
                     raise _TemporaryAnswer(f"answers with HTTP status {response.status}")
-                raise StoreError(f"block {cid}: {self.name}: answers with HTTP status {response.status}")
+                raise Unreachable(str(cid), f"{self.name}: answers with HTTP status {response.status}")
             if method == "HEAD":
                 return b""
             self._check(cid, "Content-Type", RAW, found.get(b"content-type", b"").partition(b";")[0])
@@ -131,7 +136,7 @@ class GatewayBlocks:
     def _check(self, cid: Cid, name: str, expected: str, found: bytes) -> None:
         text = found[:80].decode("latin-1").strip().lower()
         if text != expected:
-            raise StoreError(f"block {cid}: {self.name}: {name}: expected {expected}, found {text!r}")
+            raise Unreachable(str(cid), f"{self.name}: {name}: expected {expected}, found {text!r}")
 
 
 class _TemporaryAnswer(Exception):

@@ -40,9 +40,10 @@ def open_store(
     """
     if not urls:
         raise InputError(f"store: expected {SCHEMES}, found none")
+    stores = [_open(url, sync) for url in urls]
     if writable and _scheme(urls[0]) not in ("", "file"):
         raise InputError(f"store: expected a directory first, to write to; found a store of {_scheme(urls[0])!r}")
-    return SeveralBlocks([_open(url, sync) for url in urls], writable=writable, keep_reads=keep_reads)
+    return SeveralBlocks(stores, writable=writable, keep_reads=keep_reads)
 
 
 def _open(url: str, sync: bool) -> CountedBlocks:

@@ -70,7 +70,7 @@ class BlockServer:
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=256)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = str(getattr(error, "strerror", None) or error).partition(" (while ")[0]
             raise InputError(f"host {host}, port {port}: cannot listen there: {reason}") from None
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"

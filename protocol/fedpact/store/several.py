@@ -1,8 +1,7 @@
 """Several stores as one: read in order, written to the first.
 
 A block that is missing, wrong or out of reach in one store is taken from the next, so one that withholds or lies costs
-time and nothing else. That needs each block to be checked here, before the next store would be passed over; whoever
-reads checks once more, as the port says that what it gives is unverified.
+time and nothing else. That needs each block to be checked here: `fedpact.store.fetch` leaves it to this one.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from fedpact.errors import BlockMissing, StoreError
-from fedpact.store.blocks import MAX_BLOCK
+from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
+from fedpact.store.blocks import check
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 
@@ -31,6 +30,7 @@ class SeveralBlocks:
     def __init__(self, stores: Sequence[CountedBlocks], *, writable: bool = True, keep_reads: bool = True) -> None:
         self._stores = tuple(stores)
         self._writable, self._keep_reads = writable, keep_reads
+        self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
 
     @property
     def moved(self) -> Mapping[str, Moved]:
@@ -40,31 +40,55 @@ class SeveralBlocks:
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.
 
-        Otherwise it is, in this order: an error where a store could not answer, as that one may have had them; wrong
-        bytes where a store had such; missing.
+        Otherwise it is, in this order: an error where a store of one's own failed; `Unreachable` where somebody else's
+        gave no answer, as that one may have had them; wrong bytes where a store had such; missing.
         """
-        if len(self._stores) == 1:  # There is no next one that a check could pass on to.
-            return self._stores[0].get(cid)
-        wrong: bytes | None = None
+        return self._stores[0].get(cid) if len(self._stores) == 1 else self._read(cid)[0]
+
+    def fetch(self, cid: Cid) -> bytes:
+        """As `fedpact.store.fetch`, which calls this: the same as `get`, checked once."""
+        if len(self._stores) == 1:
+            return check(cid, self._stores[0].get(cid))
+        data, wrong = self._read(cid)
+        if wrong is not None:
+            raise wrong
+        return data
+
+    def _read(self, cid: Cid) -> tuple[bytes, BlockMismatch | None]:
+        """The right bytes, or wrong ones and what is wrong with them."""
+        wrong: tuple[bytes, BlockMismatch] | None = None
         damaged = False
-        silent: list[str] = []
+        failed: list[str] = []
+        silent: Unreachable | None = None
         for place, store in enumerate(self._stores):
+            data = b""
             try:
                 data = store.get(cid)
+                check(cid, data)
+            except Unreachable as error:
+                self._note(store.name, str(error))
+                silent = silent or error
+                continue
             except BlockMissing:
+                self._note(store.name)
                 continue
             except StoreError as error:
-                silent.append(str(error))
+                failed.append(str(error))
                 continue
-            if len(data) <= MAX_BLOCK and Cid.of(data, cid.codec) == cid:
-                if place and self._writable and (self._keep_reads or damaged):
-                    self._keep(cid, data)
-                return data
-            _log.warning("block %s: %s has other bytes under this address", cid, store.name)
-            damaged = damaged or not place
-            wrong = data if wrong is None else wrong
-        if silent:
-            raise StoreError(silent[0] if len(silent) == 1 else f"block {cid}: no store has it: {'; '.join(silent)}")
+            except BlockMismatch as error:
+                self._note(store.name)
+                _log.warning("%s: %s", store.name, error)
+                damaged = damaged or not place
+                wrong = wrong or (data, error)
+                continue
+            self._note(store.name)
+            if place and self._writable and (self._keep_reads or damaged):
+                self._keep(cid, data)
+            return data, None
+        if failed:
+            raise StoreError(failed[0] if len(failed) == 1 else f"block {cid}: no store has it: {'; '.join(failed)}")
+        if silent is not None:
+            raise silent
         if wrong is not None:
             return wrong
         raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
@@ -94,6 +118,15 @@ class SeveralBlocks:
         """Closes all stores."""
         for store in self._stores:
             store.close()
+
+    def _note(self, name: str, trouble: str = "") -> None:
+        """Says when a store becomes silent, and when it answers again; not for each of thousands of blocks."""
+        if trouble and name not in self._silent:
+            self._silent.add(name)
+            _log.warning("%s; what only it has is missing until it answers", trouble)
+        elif not trouble and name in self._silent:
+            self._silent.discard(name)
+            _log.info("%s: answers again", name)
 
     def _keep(self, cid: Cid, data: bytes) -> None:
         """Keeps what was read elsewhere. Where that fails, the reading has not."""
