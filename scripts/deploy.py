@@ -1,4 +1,4 @@
-"""Deploys a federation to a chain: the contract, then its members and coordinators.
+"""Deploys a federation to a chain: the contract, then its members and coordinators. `fedpact deploy` does the same.
 
     python scripts/deploy.py federation.toml --rpc http://127.0.0.1:8545 --key-file owner.json
     python scripts/deploy.py federation.toml --rpc eth-tester       rehearse it on a chain within this process
@@ -14,50 +14,12 @@ was given cannot be used.
 from __future__ import annotations
 
 import argparse
-import getpass
-import json
-import os
 import sys
 from pathlib import Path
 
-from fedpact.deployment.deploy import REHEARSAL, Outcome, deploy, describe, rehearse, summary
-from fedpact.deployment.plan import read_plan
-from fedpact.deployment.record import RecordFile
-from fedpact.errors import FedpactError, InputError
-from fedpact.keys import read_account
-from fedpact.ledger.endpoints import connect
-from fedpact.store.directory import DirectoryBlocks
-
-
-def run(arguments: argparse.Namespace) -> tuple[Outcome, Path | None]:
-    """Deploys; returns what was done, and where the record is.
-
-    Raises:
-        FedpactError: it could not be done.
-    """
-    plan = read_plan(arguments.federation)
-    if arguments.rpc == REHEARSAL:
-        return rehearse(plan), None
-    beside = arguments.federation.parent
-    record = arguments.record or beside / f"{arguments.federation.stem}.deployment.json"
-    web3 = connect(arguments.rpc)
-    account = read_account(arguments.key_file, os.environ, ask_password)
-    blocks = DirectoryBlocks(arguments.store or beside / "store")
-    try:
-        return deploy(web3, account, plan, blocks, RecordFile(record), again=arguments.again), record
-    finally:
-        blocks.close()
-
-
-def ask_password() -> str:
-    """Asks for the password of a keystore, on a terminal.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not sys.stdin.isatty():
-        raise InputError("password: expected the variable FEDPACT_PASSWORD or a terminal to ask on, found neither")
-    return getpass.getpass("password of the key file: ")
+from fedpact.cli.deploy import found_federation, tell
+from fedpact.deployment.deploy import REHEARSAL
+from fedpact.errors import FedpactError
 
 
 def main() -> None:
@@ -73,18 +35,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     arguments = parser.parse_args()
     try:
-        outcome, record = run(arguments)
+        flags = {"rpc": [arguments.rpc], "key_file": arguments.key_file, "store": arguments.store}
+        outcome, record = found_federation(arguments.federation, flags, record=arguments.record, again=arguments.again)
     except FedpactError as error:
         print(f"deploy.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("deploy.py: interrupted; the same command continues, without --again", file=sys.stderr)
         sys.exit(130)
-    if arguments.json:
-        kept = None if record is None else str(record)
-        print(json.dumps({**summary(outcome), "record": kept, "rehearsal": record is None}))
-    else:
-        print("\n".join(describe(outcome, record)))
+    tell(outcome, record, as_json=arguments.json)
 
 
 if __name__ == "__main__":

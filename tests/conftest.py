@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from anvil import anvil_side, running
 from chains import COORDINATOR, MEMBERS, OWNER, Side, Twins, eth_tester_side, replay_all
+from deployments import CHARTER_TOML
 from fedpact.ledger.actions import Admit, Appoint
 from hypothesis import HealthCheck, settings
 from web3 import Web3
@@ -42,3 +44,10 @@ def twins(side: Side) -> Iterator[Twins]:
     twins.compare()
     replay_all(twins)
     side.revert(before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory with the charter of a federation to be deployed."""
+    (tmp_path / "charter.toml").write_text(CHARTER_TOML)
+    return tmp_path

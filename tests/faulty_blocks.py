@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 
-from fedpact.errors import BlockMissing, StoreError
+from fedpact.errors import BlockMissing, StoreError, Unreachable
 from fedpact.store import Blocks, Cid, MemoryBlocks
 
 
@@ -15,6 +15,7 @@ class FaultyBlocks:
         missing: addresses that it says it does not have.
         damaged: other bytes that it gives for an address.
         broken: addresses that it fails to read or write.
+        silent: addresses for which it gives no answer, as a gateway out of reach.
         read: how often each address was asked for.
         written: the addresses put, in order.
     """
@@ -24,6 +25,7 @@ class FaultyBlocks:
         self.missing: set[Cid] = set()
         self.damaged: dict[Cid, bytes] = {}
         self.broken: set[Cid] = set()
+        self.silent: set[Cid] = set()
         self.read: collections.Counter[Cid] = collections.Counter()
         self.written: list[Cid] = []
 
@@ -31,6 +33,8 @@ class FaultyBlocks:
         self.read[cid] += 1
         if cid in self.broken:
             raise StoreError(f"block {cid}: the store is broken")
+        if cid in self.silent:
+            raise Unreachable(str(cid), "a faulty store cannot be reached")
         if cid in self.missing:
             raise BlockMissing(str(cid), "a faulty store")
         return self.damaged[cid] if cid in self.damaged else self.inner.get(cid)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +25,31 @@ FEDPACT = str(Path(sys.executable).with_name("fedpact"))
 ROUNDS = 3
 
 
-def fedpact(*arguments: str | Path, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user would: what it writes to a pipe is buffered, and must get there all the same."""
+def fedpact(
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    timeout: float = 120,
+    variables: Mapping[str, str] | None = None,
+    typed: str | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user would: what it writes to a pipe is buffered, and must get there all the same.
+
+    Args:
+        variables: `FEDPACT_*` variables; there are no others of that name.
+        typed: what is piped into it.
+    """
     command = [FEDPACT, *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment = {name: value for name, value in environment.items() if not name.startswith("FEDPACT_")}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment, check=False
+        command,
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=environment | dict(variables or {}),
+        check=False,
     )
 
 

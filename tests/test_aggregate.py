@@ -22,7 +22,7 @@ from fedpact import offline
 from fedpact.artifacts.weights import Layout, Tensor
 from fedpact.errors import InputError
 from fedpact.offline import TooFew, aggregate_files
-from fedpact.rules import RULES, FedAvg, Median, make
+from fedpact.rules import RULES, FedAvg, Median, make, make_before
 from fedpact.rules.arrays import combine
 from fedpact.rules.rule import Combination, Plan, Rule
 from fedpact.store.unixfs import LEAF, address
@@ -551,6 +551,28 @@ def test_a_rule_that_needs_the_base_gets_it(tmp_path: Path) -> None:
         InputError, match=r"base: fedavg needs the model that the updates were made from \(--base\), found"
     ):
         aggregate_files(NeedsBase(), paths, [1, 1], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_updates_are_clipped_before_a_rule_where_that_is_asked_for(tmp_path: Path) -> None:
+    """As a charter with the same section has it; without the base, or with a wrong word, nothing is written."""
+    paths = put(tmp_path, 3)
+    asked = ["--rule", "median", "--before", "norm_clip", "--before-param", "bound=0.5"]
+    rule = make_before("norm_clip", 1, {"bound": "0.5"}, make("median", 1, {}))
+    wanted = aggregate_files(rule, paths, [1] * 3, tmp_path / "wanted", base=paths[0])
+    code, answer, _ = run(*asked, "--base", paths[0], *paths, "-o", tmp_path / "model")
+    assert (code, answer["model"]) == (0, str(wanted.model))
+    assert answer["before"] == {"name": "norm_clip", "version": 1, "parameters": {"bound": "0.5"}}
+    plain = aggregate_files(make("median", 1, {}), paths, [1] * 3, tmp_path / "plain", base=paths[0])
+    assert plain.model != wanted.model
+    for wrong, said in (
+        (asked, "base"),
+        (["--rule", "median", "--before", "norm_clop"], "norm_clop"),
+        (["--rule", "median", "--before-param", "bound=1"], "--before"),
+    ):
+        done = fedpact("aggregate", *wrong, *paths, "-o", tmp_path / "none")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert said in done.stderr
     assert not (tmp_path / "none").exists()
 
 

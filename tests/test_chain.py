@@ -14,6 +14,7 @@ from fedpact.errors import ContractRejected, LedgerError
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Submit
 from fedpact.ledger.events import UpdateSubmitted
 from fedpact.ledger.facts import Address, RoundNumber, Update
+from fedpact.ledger.in_process import InProcess
 from fedpact.ledger.port import Cursor, Posted, Receipt
 from fedpact.ledger.rejections import AlreadySubmitted
 from fedpact.store.cid import Cid
@@ -107,7 +108,8 @@ def test_what_is_invalid_takes_nothing_from_the_others() -> None:
     first, second, third, _ = started.silos
     ledger = started.ledger
     honest = [ledger.post(first, _update(0))]
-    ledger._nonces[second] = 7
+    assert isinstance(ledger._sending, InProcess)
+    ledger._sending.nonces[second] = 7
     broken = ledger.post(second, _update(1))
     honest.append(ledger.post(third, _update(2)))
     with pytest.raises(LedgerError, match="nonce"):

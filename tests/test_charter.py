@@ -79,7 +79,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a section that is unknown": (
         "[rule]",
         "[rules]\n[rule]",
-        "rules: unknown; expected one of format, name, model, trainer, score, selection, before, rule, optimiser, ",
+        "rules: unknown; expected one of format, name, model, trainer, score, score_of, selection, before, rule, ",
     ),
     "a setting that is unknown": (
         "quorum = 2",

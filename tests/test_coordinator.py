@@ -25,7 +25,8 @@ from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store import Cid, MemoryBlocks
 from fedpact.store.unixfs import add, open_file, read_small
-from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from fedpact_coordinator.coordinator import Coordinator
+from fedpact_coordinator.decide import Aggregate, Finished, Wait
 from lossy_ledger import LossyLedger
 
 CHARTER = small_charter(rounds={"quorum": 2}, stop={"rounds": 2})
@@ -88,6 +89,10 @@ class Stage:
         self.ledger.advance(self.current.terms.submit_by + 1)
         return cids
 
+    def wait_for_updates(self) -> None:
+        """As long as a coordinator asks for updates that cannot be fetched."""
+        self.ledger.advance((self.current.terms.submit_by + self.current.terms.publish_by) // 2 + 1)
+
     def entries(self) -> Sequence[Entry]:
         """All that is on the ledger."""
         return list(self.ledger.read(Cursor()).entries)
@@ -132,6 +137,7 @@ def test_a_round_with_too_few_usable_updates_is_cancelled(stage: Stage, fault: s
         stage.blocks.missing.add(bad)
     if fault == "damaged":
         stage.blocks.damaged[bad] = b"other"
+    stage.wait_for_updates()
     decision, receipt = stage.first.step()
     assert decision == CancelRound(FIRST)
     assert receipt is not None
@@ -171,6 +177,7 @@ def test_what_was_unusable_in_one_round_says_nothing_of_the_next(stage: Stage) -
     """After a cancelled round the same coordinator publishes the next one."""
     _, bad = stage.submitted(1.0, 2.0)
     stage.blocks.missing.add(bad)
+    stage.wait_for_updates()
     stage.first.step()
     stage.submitted(3.0, 4.0)
     assert stage.first.step()[0] == Aggregate(RoundNumber(2), True)
@@ -305,9 +312,51 @@ def test_an_excluded_update_does_not_stop_a_quorum(stage: Stage) -> None:
     stage.first.step()
     *_, bad = stage.submit(1.0, 4.0, 9.0)
     stage.blocks.missing.add(bad)
+    stage.wait_for_updates()
     assert stage.first.step()[0] == Aggregate(FIRST, True)
     assert stage.model(1) == stage.weights(3.0)
     assert [(line.index, line.reason) for line in stage.manifest(1).excluded] == [(3, "unavailable")]
+
+
+def test_an_update_that_cannot_be_fetched_is_waited_for(stage: Stage) -> None:
+    """It is asked for again while half of the time for publishing lasts; once it is there, it counts."""
+    stage.first.step()
+    *_, bad = stage.submit(1.0, 4.0, 9.0)
+    stage.blocks.missing.add(bad)
+    terms = stage.current.terms
+    until = (terms.submit_by + terms.publish_by) // 2
+    waiting = Wait("round 1: the update of member 3 cannot be fetched yet", until)
+    assert stage.first.step() == (waiting, None)
+    stage.ledger.advance(until)
+    assert stage.first.step() == (waiting, None)
+    stage.blocks.missing.clear()
+    assert stage.first.step()[0] == Aggregate(FIRST, True)
+    assert stage.manifest(1).excluded == []
+
+
+class Unconfirmed(Follower):
+    """Reads a ledger of which nothing is confirmed until somebody says so."""
+
+    limit = -1
+
+    def is_confirmed(self, place: Entry | int | None) -> bool:
+        return isinstance(place, int) and place <= self.limit
+
+
+def test_nothing_is_built_on_what_is_not_confirmed(stage: Stage) -> None:
+    """Neither a model on a submission, nor a round on an end, before it has its confirmations."""
+    stage.first.step()
+    stage.submit(1.0, 4.0, 9.0)
+    follower = Unconfirmed(stage.ledger)
+    careful = Coordinator(stage.ledger, COORDINATOR, stage.blocks, follower)
+    changed = stage.current.changed_in
+    assert changed is not None
+    waiting = Wait(f"the last entry of round 1 is in block {changed}, not confirmed yet")
+    assert careful.step() == (waiting, None)
+    follower.limit = changed - 1
+    assert careful.step() == (waiting, None)
+    follower.limit = changed
+    assert careful.step()[0] == Aggregate(FIRST, True)
 
 
 def test_a_charter_amended_meanwhile_holds_from_the_next_round_on(stage: Stage) -> None:

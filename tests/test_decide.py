@@ -26,7 +26,7 @@ from fedpact.ledger.facts import LAST_ROUND, NO_TERMS, Address, Hash, Identity, 
 from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.view import View
 from fedpact.store import Cid, Codec
-from fedpact_coordinator import Aggregate, Decision, Finished, Wait, decide
+from fedpact_coordinator.decide import Aggregate, Decision, Finished, Wait, decide
 
 CHARTER = small_charter(rounds={"quorum": 2})
 SECOND = ACCOUNTS[6]

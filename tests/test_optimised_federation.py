@@ -25,7 +25,8 @@ from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round
 from fedpact.store import Cid
 from fedpact.store.unixfs import add, open_file, read_small
-from fedpact_coordinator import Aggregate, Coordinator
+from fedpact_coordinator.coordinator import Coordinator
+from fedpact_coordinator.decide import Aggregate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimised import MOMENTS, NAMES, PARAMETERS, Arrays, at_first, moment_file, random_weights, reference, whole

@@ -10,6 +10,7 @@ import pytest
 from charters import small_charter
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.dtypes import DTYPES
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.errors import InvalidDocument, NotInstalled
 from fedpact.rules import OPTIMISERS, FedAvg, make_optimiser
 from fedpact.rules.kernel import Kernel, NotFinite
@@ -81,7 +82,7 @@ def test_a_charter_with_an_optimiser_that_is_none(case: str) -> None:
     section, says = BAD[case]
     with pytest.raises(ValidationError) as caught:
         small_charter(optimiser=section)
-    message = charters.first_mistake(caught.value)
+    message = first_mistake(caught.value)
     assert message.startswith(says)
     assert len(message) < 200
     assert "\n" not in message

@@ -25,7 +25,7 @@ from fedpact.ledger.view import Submission
 from fedpact.selection import select
 from fedpact.store import Cid
 from fedpact.store.unixfs import open_file
-from fedpact_coordinator import Coordinator
+from fedpact_coordinator.coordinator import Coordinator
 from histories import Forge, History
 from hypothesis import given, settings
 from hypothesis import strategies as st

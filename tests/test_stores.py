@@ -18,6 +18,8 @@ import pytest
 from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMismatch, BlockMissing, ContentError, StoreError
 from fedpact.store import MAX_BLOCK, Blocks, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, keep
+from fedpact.store.opening import open_store
+from gateways import ServedBlocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,15 +30,25 @@ STORES: dict[str, Callable[[Path], Blocks]] = {
     "memory": lambda directory: MemoryBlocks(),
     "directory": lambda directory: DirectoryBlocks(directory / "store"),
     "directory, not synced": lambda directory: DirectoryBlocks(directory / "store", sync=False),
+    "gateway": lambda directory: ServedBlocks(MemoryBlocks()),
+    "one by URL": lambda directory: open_store([str(directory / "store")], sync=False),
+    "several by URL": lambda directory: open_store([str(directory / each) for each in "ab"], sync=False),
 }
 """Every store that can be written to, by a name for the test's output; a new store is added here."""
 
 
 @pytest.fixture(params=list(STORES.values()), ids=list(STORES))
-def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Blocks:
+def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blocks]:
     """An empty store of each kind."""
-    store: Blocks = request.param(tmp_path)
-    return store
+    with closed_after(request.param(tmp_path)) as store:
+        yield store
+
+
+@contextmanager
+def closed_after(store: Blocks) -> Iterator[Blocks]:
+    """A store that is closed in the end, if it can be closed."""
+    yield store
+    getattr(store, "close", lambda: None)()
 
 
 # ------------------------------------------------------------------------------------------------ the shared contract
@@ -148,19 +160,19 @@ def test_a_store_is_a_map_from_addresses_to_bytes(
     make: Callable[[Path], Blocks], steps: list[tuple[str, bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """After any sequence of writes and damages each address has what was written there last, or nothing."""
-    blocks = make(tmp_path_factory.mktemp("map"))
     expected: dict[Cid, bytes] = {}
-    for step, data in steps:
-        cid = Cid.of(data)
-        if step == "keep":
-            keep(blocks, cid, data)
-        elif step != "read":
-            blocks.put(cid, data if step == "put" else b"damaged")
-        if step != "read":
-            expected[cid] = b"damaged" if step == "damage" else data
-        assert blocks.has(cid) == (cid in expected)
-        if cid in expected:
-            assert blocks.get(cid) == expected[cid]
+    with closed_after(make(tmp_path_factory.mktemp("map"))) as blocks:
+        for step, data in steps:
+            cid = Cid.of(data)
+            if step == "keep":
+                keep(blocks, cid, data)
+            elif step != "read":
+                blocks.put(cid, data if step == "put" else b"damaged")
+            if step != "read":
+                expected[cid] = b"damaged" if step == "damage" else data
+            assert blocks.has(cid) == (cid in expected)
+            if cid in expected:
+                assert blocks.get(cid) == expected[cid]
 
 
 # ---------------------------------------------------------------------------------------------------------- keep alone

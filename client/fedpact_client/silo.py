@@ -9,19 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
-from fedpact.errors import FedpactError, TrainingFailed
-from fedpact.ledger.actions import Submit
+from fedpact.audit import Verdict
+from fedpact.errors import ContractRejected, FedpactError, TrainingFailed
+from fedpact.ledger.actions import Attest, Submit
 from fedpact.ledger.facts import SCORE_UNIT, Address, RoundNumber, Update
 from fedpact.ledger.port import Follower, Ledger, Posted, Receipt
-from fedpact.ledger.view import View
+from fedpact.ledger.view import Round, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, open_file, read_small
 
-from fedpact_client.owe import Debt, Train, owe
-from fedpact_client.trainer import Fit, Trainer
+from fedpact_client.journal import Journal
+from fedpact_client.owe import Debt, Nothing, Refuse, Train, owe
+from fedpact_client.trainer import Fit, Metrics, Trainer
+from fedpact_client.verification import Verifier
 
 logger = logging.getLogger(__name__)
+
+_MAX_SAID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +45,33 @@ class Silo:
         blocks: where the base is read and the update is put.
         follower: reads the ledger; it may be shared within a process.
         accepted: the charter that the silo's owner agreed to; under any other the silo does nothing.
+        journal: what it remembers of its rounds.
+        verifier: derives a published model again before the silo trains on it; none: only its address is checked.
 
     Raises:
         FedpactError: the accepted charter cannot be read, or its rule is not installed here.
     """
 
     def __init__(
-        self, ledger: Ledger, account: Address, blocks: Blocks, follower: Follower, trainer: Trainer, accepted: Cid
+        self,
+        ledger: Ledger,
+        account: Address,
+        blocks: Blocks,
+        follower: Follower,
+        trainer: Trainer,
+        accepted: Cid,
+        *,
+        journal: Journal | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         self.account = account
+        self.journal = journal or Journal()
         self._ledger = ledger
         self._blocks = blocks
         self._follower = follower
         self._trainer = trainer
         self._accepted = accepted
+        self._verifier = verifier
         self._charter: Charter = charters.decode(read_small(blocks, accepted, charters.MAX_BYTES))
         self._charter.check_installed()
 
@@ -62,23 +80,31 @@ class Silo:
         return owe(view, now, self._charter, self._accepted, self.account)
 
     def prepare(self, debt: Train) -> Prepared:
-        """Trains for a round, and stores the update. Nothing is on the ledger yet.
+        """Trains for a round, unless that was done before, and stores the update. Nothing is on the ledger yet.
 
         Raises:
             TrainingFailed: the trainer failed, or gave something that would be excluded.
             FedpactError: the base cannot be read, or the update cannot be stored.
         """
+        known = self.journal.update(debt.round, debt.base)
+        if known is not None and self._blocks.has(known.cid):
+            return Prepared(debt.round, known)
         layout = self._charter.layout()
         base = layout.decode(open_file(self._blocks, debt.base, layout.size).read())
         try:
             fit = self._trainer.fit(base, {**self._charter.trainer, "round": debt.round})
+            metrics = self._trainer.evaluate(base) if self._charter.score_of == "base" else fit.metrics
+            score = self._check(debt, fit, metrics)
+            encoded = layout.encode(fit.weights)
         except FedpactError:
             raise
-        except Exception as error:
-            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {error}") from error
-        self._check(debt, fit)
-        dag = add(self._blocks, layout.encode(fit.weights))
-        return Prepared(debt.round, Update(dag.root, fit.samples, self._score(fit), dag.size))
+        except Exception as error:  # Whatever its owner's code raises, or gives that is nothing of the kind.
+            said = " ".join(str(error).split())[:_MAX_SAID]
+            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {said}") from error
+        dag = add(self._blocks, encoded)
+        update = Update(dag.root, fit.samples, score, dag.size)
+        self.journal.trained(debt.round, debt.base, update)
+        return Prepared(debt.round, update)
 
     def submit(self, prepared: Prepared) -> Receipt:
         """Puts an update on the ledger.
@@ -101,32 +127,76 @@ class Silo:
     def step(self) -> tuple[Debt, Receipt | None]:
         """Does what it owes, if anything; returns what it was, and the receipt of what was sent.
 
+        Nothing is trained on a round that is not confirmed yet, nor on a model that its updates do not make.
+
         Raises:
             FedpactError: as `prepare` and `submit`.
         """
-        debt = self.owes(self._follower.refresh(), self._ledger.now())
-        return debt, self.submit(self.prepare(debt)) if isinstance(debt, Train) else None
+        view = self._follower.refresh()
+        debt = self.owes(view, self._ledger.now())
+        current = view.open_round
+        if not isinstance(debt, Train) or current is None:
+            return debt, None
+        if not self._follower.is_confirmed(current.opened_in):
+            return Nothing(f"round {debt.round} was opened in block {current.opened_in}, not confirmed yet"), None
+        refused = self._verify(view, current)
+        if refused is not None:
+            return refused
+        try:
+            prepared = self.prepare(debt)
+            receipt = self.submit(prepared)
+        except (TrainingFailed, ContractRejected) as error:
+            self.journal.failed(debt.round, str(error))
+            raise
+        self.journal.sent(debt.round, receipt)
+        return debt, receipt
 
-    def _check(self, debt: Train, fit: Fit) -> None:
-        """What would be excluded is not submitted: the silo's owner hears of it at once."""
+    def _verify(self, view: View, current: Round) -> tuple[Refuse, Receipt | None] | None:
+        """Derives again the model that a round starts from, once; none where the silo may train on it.
+
+        A model that is not what its updates make is disputed on the ledger. One that could not be checked is no reason
+        to refuse: its address was compared, and whoever withholds an update would stop everyone.
+        """
+        origin = current.origin
+        if self._verifier is None or origin is None or origin.model is None:
+            return None
+        receipt = None
+        verdict = self.journal.verdict(origin.number, origin.model)
+        if not verdict:
+            found = self._verifier.verify(origin)
+            verdict = found.verdict.value
+            detail = "; ".join(map(str, found.findings[:3])) or found.unchecked
+            log = logger.info if verdict not in (Verdict.DIFFERS.value, Verdict.UNCHECKED.value) else logger.warning
+            log("round %d: its model, derived again: %s%s", origin.number, verdict, f": {detail}" if detail else "")
+            if found.verdict is Verdict.DIFFERS:
+                action = Attest(origin.number, False, self._verifier.report(origin, found, view.head))
+                receipt = self._ledger.send(self.account, action)
+            self.journal.verified(origin.number, origin.model, verdict, detail)
+        if verdict != Verdict.DIFFERS.value:
+            return None
+        return Refuse(
+            f"round {current.number} starts from the model of round {origin.number}, which differs from "
+            "what its updates make"
+        ), receipt
+
+    def _check(self, debt: Train, fit: Fit, metrics: Metrics) -> int:
+        """What would be excluded is not submitted: the silo's owner hears of it at once. Returns the score, as the
+        ledger keeps it, within the charter's limits."""
         most = self._charter.limits.max_samples
         if isinstance(fit.samples, bool) or not isinstance(fit.samples, int) or not 1 <= fit.samples <= most:
             raise TrainingFailed(f"round {debt.round}: samples: expected 1 to {most}, found {fit.samples}")
         name = self._charter.score
-        if name not in fit.metrics:
-            found = ", ".join(fit.metrics) or "none"
+        if name not in metrics:
+            found = ", ".join(metrics) or "none"
             raise TrainingFailed(f"round {debt.round}: metrics: expected {name} (the charter's score), found {found}")
-        score = fit.metrics[name]
+        score = metrics[name]
         if not isinstance(score, int | float | np.floating) or not math.isfinite(score):
             raise TrainingFailed(f"round {debt.round}: {name}: expected a finite number, found {score}")
-        for name, array in fit.weights.items():
+        for tensor, array in fit.weights.items():
             if not np.isfinite(array).all():
-                raise TrainingFailed(f"round {debt.round}: tensor {name}: a value is NaN or infinite")
-
-    def _score(self, fit: Fit) -> int:
-        """The score as the ledger keeps it, within the charter's limits."""
+                raise TrainingFailed(f"round {debt.round}: tensor {tensor}: a value is NaN or infinite")
         least, greatest = self._charter.score_range()
-        score = float(fit.metrics[self._charter.score])
-        if not least < score * SCORE_UNIT < greatest:
-            return least if score * SCORE_UNIT <= least else greatest
-        return round(score * SCORE_UNIT)
+        scaled = float(score) * SCORE_UNIT
+        if not least < scaled < greatest:
+            return least if scaled <= least else greatest
+        return round(scaled)

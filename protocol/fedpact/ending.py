@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 from fedpact.artifacts.charter import Charter, millionths
 from fedpact.ledger.facts import SCORE_UNIT
@@ -32,6 +33,13 @@ class Standing:
         self._best.append(max(score, self._best[-1]) if self._best else score)
         self._failures = 0
 
+    def with_published(self, current: Round) -> Standing:
+        """The standing if a round were published, too."""
+        other = Standing(self.charter)
+        other._scores, other._best = self._scores.copy(), self._best.copy()
+        other.count_as_published(current)
+        return other
+
     def ending(self) -> str | None:
         """Why the federation is over, in words; none while it goes on."""
         stop, scores = self.charter.stop, self._scores
@@ -54,12 +62,24 @@ def ending(view: View, charter: Charter, *, publishing: Round | None = None) -> 
     Args:
         publishing: the open round, to be counted as if it were published already.
     """
-    standing = Standing(charter)
-    for each in view.rounds.values():
-        standing.count(each)
-    if publishing is not None:
-        standing.count_as_published(publishing)
-    return standing.ending()
+    standing = _standing(view, charter)
+    return standing.ending() if publishing is None else standing.with_published(publishing).ending()
+
+
+_standings: WeakKeyDictionary[View, tuple[Charter, Standing, int]] = WeakKeyDictionary()
+
+
+def _standing(view: View, charter: Charter) -> Standing:
+    """How far a view has come. What was counted of it before is not counted again: rounds that ended do not change, and
+    whoever decides does so every second."""
+    known, standing, last = _standings.get(view, (None, Standing(charter), 0))
+    if known is not charter:
+        standing, last = Standing(charter), 0
+    while last + 1 in view.rounds and view.rounds[last + 1].status is not Status.OPEN:
+        last += 1
+        standing.count(view.rounds[last])
+    _standings[view] = charter, standing, last
+    return standing
 
 
 def mean_score(current: Round, charter: Charter) -> Fraction:

@@ -13,13 +13,15 @@
     │   └── InvalidDocument              bytes that are no canonical JSON document of the expected format
     ├── StoreError                    1  a store that cannot do what was asked
     │   └── BlockMissing                 a block that the store does not have
+    │       └── Unreachable              a block that only a store which gives no answer may have
     ├── LedgerError                   1  a ledger that cannot do what was asked
     │   ├── RecordDamaged                a record that cannot be read
     │   ├── RecordInconsistent           entries that the contract cannot have written
     │   ├── OutOfRange                   a value that its type on the ledger cannot hold (`fedpact.ledger.facts`)
     │   ├── NoAnswer                     no endpoint of a chain gave an answer (`fedpact.ledger.endpoints`)
     │   ├── RequestRefused               a request that a node answered with an error (`fedpact.ledger.node`)
-    │   ├── NotTaken                     a transaction that a node refused to take (`fedpact.ledger.ethereum`)
+    │   ├── NotTaken                     a transaction that a node refused to take (`fedpact.ledger.transactions`)
+    │   ├── Superseded                   a transaction whose nonce another has (`fedpact.ledger.outbox`)
     │   └── ContractRejected             the contract refused; one class per error (`fedpact.ledger.rejections`)
     ├── RuleFailed                    1  a rule that made no model of good updates
     ├── WrongArithmetic               1  a process that does not compute as IEEE 754 says
@@ -119,6 +121,19 @@ class BlockMissing(StoreError):
 
     def __init__(self, cid: str, store: str) -> None:
         super().__init__(f"block {cid}: not in {store}")
+        self.cid = cid
+
+
+class Unreachable(BlockMissing):
+    """A block that only somebody else's store may have, and that one gives no usable answer. To whoever waits for the
+    block it is missing, for now; a store of one's own that fails is a `StoreError` and nothing else.
+
+    Attributes:
+        cid: the address that was asked for.
+    """
+
+    def __init__(self, cid: str, why: str) -> None:
+        StoreError.__init__(self, f"block {cid}: {why}")
         self.cid = cid
 
 

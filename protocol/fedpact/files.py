@@ -38,6 +38,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def create(path: Path, data: bytes) -> None:
+    """Writes a whole file that only its owner may read, where there is none yet. It is there as a whole or not at all.
+
+    Raises:
+        FileExistsError: there is one; it is as it was.
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)  # Unlike a renaming it replaces nothing.
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def check_can_be_made(path: Path) -> None:
     """Asks whether a file could be made at a path. It is not tried: an interrupt would leave an empty one behind.
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from fedpact.artifacts import canonical
-from fedpact.audit import Audit, Finding, Scope, audit
+from fedpact.audit import Audit, Audited, Finding, Scope, audit
 from fedpact.audit.walk import Memory
 from fedpact.errors import InputError, InvalidDocument, RecordDamaged, RecordInconsistent
 from fedpact.ledger import record
-from fedpact.ledger.facts import Hash, Identity
+from fedpact.ledger.facts import Hash
 from fedpact.ledger.record import DRY_RUN, Record
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
@@ -32,22 +31,6 @@ RESULT = "result.json"
 _MAX_RESULT = 1 << 28
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryAudit:
-    """An audit of a directory.
-
-    Attributes:
-        identity: which federation its record is of.
-        is_record: whether what was audited is a record at all; a dry run is none.
-        finished: whether the run reported its end.
-    """
-
-    audit: Audit
-    identity: Identity
-    is_record: bool
-    finished: bool
-
-
 def audit_directory(
     directory: Path,
     *,
@@ -57,7 +40,7 @@ def audit_directory(
     jobs: int = 1,
     memory: Memory | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> DirectoryAudit:
+) -> Audited:
     """Audits what a simulation left in a directory, from its files alone. Arguments as `fedpact.audit.audit`.
 
     Raises:
@@ -71,7 +54,7 @@ def audit_directory(
     except RecordInconsistent as error:
         broken = Audit(scope, findings=[Finding(0, "record", "entries without a gap", str(error))])
         identity = record.read_identity(directory / LEDGER)
-        return DirectoryAudit(broken, identity, True, (directory / RESULT).exists())
+        return Audited(broken, identity, True, (directory / RESULT).exists())
     found = audit(
         read.identity,
         read.entries,
@@ -85,7 +68,7 @@ def audit_directory(
     )
     _check_model(directory, found)
     _check_result(directory, found)
-    return DirectoryAudit(found, read.identity, is_record(read), (directory / RESULT).exists())
+    return Audited(found, read.identity, is_record(read), (directory / RESULT).exists())
 
 
 def read_record(directory: Path) -> Record:

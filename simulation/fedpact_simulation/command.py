@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fedpact.workdir import DirectoryAudit
+    from fedpact.audit import Audited
 
     from fedpact_simulation.federation import Simulation
 
@@ -148,7 +148,7 @@ def simulate(
     raise typer.Exit(found.audit.exit_code)
 
 
-def _show(simulation: Simulation, found: DirectoryAudit, directory: Path) -> None:
+def _show(simulation: Simulation, found: Audited, directory: Path) -> None:
     """The run as a person reads it."""
     from fedpact.cli.audit import show, verdict
     from rich.console import Console

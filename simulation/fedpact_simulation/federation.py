@@ -34,7 +34,8 @@ from fedpact.store.unixfs import add, open_file, read_small
 from fedpact.workdir import GENESIS, LEDGER, MODEL, STORE
 from fedpact_client.owe import Train
 from fedpact_client.silo import Prepared, Silo
-from fedpact_coordinator import Aggregate, Coordinator, Finished, Wait
+from fedpact_coordinator.coordinator import Coordinator
+from fedpact_coordinator.decide import Aggregate, Finished, Wait
 from threadpoolctl import threadpool_limits
 
 from fedpact_simulation import chain

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedpact.audit import Audited
 from fedpact.cli.audit import short, summary
 from fedpact.errors import StoreError
 from fedpact.files import write_atomically
-from fedpact.workdir import RESULT, DirectoryAudit
+from fedpact.workdir import RESULT
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -51,7 +52,7 @@ def live(setup: Setup) -> Iterator[Live]:
         yield Live(bar, setup)
 
 
-def result(simulation: Simulation, found: DirectoryAudit, seconds: float) -> dict[str, Any]:
+def result(simulation: Simulation, found: Audited, seconds: float) -> dict[str, Any]:
     """The whole run as a program reads it."""
     setup, reports = simulation.setup, simulation.reports
     return {

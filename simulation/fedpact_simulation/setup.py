@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fedpact.artifacts.charter import Charter, first_mistake, parse_toml
+from fedpact.artifacts.charter import Charter, parse_toml
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.artifacts.weights import Layout, Weights
 from fedpact.errors import InputError
 from fedpact.rules import BEFORE, OPTIMISERS, REGISTRY, Optimiser

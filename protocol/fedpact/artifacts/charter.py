@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedpact import rules
 from fedpact.artifacts import canonical, moments
+from fedpact.artifacts.mistakes import Place, first_mistake
 from fedpact.artifacts.weights import MAX_TENSORS, Layout, Tensor
 from fedpact.errors import CharterError, InvalidDocument, InvalidWeights, NotInstalled
 from fedpact.ledger.facts import SCORE_UNIT, Limits, Terms
@@ -162,6 +163,8 @@ class Charter(_Section):
         model: the model's tensors by name.
         trainer: what every silo's trainer is told; text and integers, of which `name` is the trainer.
         score: which of the trainer's metrics is the score on the ledger.
+        score_of: `base` where that is the score of the model that a round starts from, evaluated by each silo before it
+            trains; none where it is that of the silo's own update.
         selection: none where all submissions are selected.
         before: what is done to the updates before the rule sees them; none where nothing is.
         optimiser: none where the rule's result is the model.
@@ -173,6 +176,7 @@ class Charter(_Section):
     model: dict[str, TensorSection]
     trainer: dict[str, str | int]
     score: Annotated[str, Field(min_length=1, max_length=100)]
+    score_of: Literal["base"] | None = None
     selection: SelectionSection | None = None
     before: BeforeSection | None = None
     rule: RuleSection
@@ -186,40 +190,9 @@ class Charter(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> Charter:
-        if "." in self.rule.name and self.rule.code is None:
-            raise ValueError(f"rule.code: expected {_CODE}, found none")
-        if "." not in self.rule.name and self.rule.code is not None:
-            raise ValueError(f"rule.code: expected none, as {self.rule.name} is fedpact's own, found {self.rule.code}")
-        try:
-            fewest = self.make_rule().fewest
-        except NotInstalled:
-            fewest = 1  # Nothing is known of it: whoever needs the rule hears that it is not installed.
-        except CharterError as error:
-            raise ValueError(str(error)) from None
-        if self.rounds.quorum < fewest:
-            raise ValueError(
-                f"rounds.quorum: expected at least {fewest}, without which the rule has no answer, "
-                f"found {self.rounds.quorum}"
-            )
-        if self.selection is not None and self.selection.count < self.rounds.quorum:  # Which the rule needs at least.
-            raise ValueError(
-                f"selection.count: expected at least {self.rounds.quorum} (rounds.quorum), found {self.selection.count}"
-            )
-        if millionths(self.limits.min_score) > millionths(self.limits.max_score):
-            raise ValueError(f"limits.min_score: expected at most max_score, found {self.limits.min_score}")
-        try:
-            self.layout()
-        except InvalidWeights as error:
-            raise ValueError(f"model: {error}") from None
-        try:
-            if self.make_optimiser() is not None:
-                moments.layout_for(self.layout())
-        except NotInstalled:
-            pass  # As above.
-        except CharterError as error:
-            raise ValueError(str(error)) from None
-        except InvalidWeights as error:
-            raise ValueError(f"optimiser: its state: {error}") from None
+        found = tuple(contradictions(self))
+        if found:
+            raise Contradictions(found)
         return self
 
     def make_rule(self) -> Rule:
@@ -277,6 +250,126 @@ class Charter(_Section):
         return millionths(self.limits.min_score), millionths(self.limits.max_score)
 
 
+Mistake = tuple[Place, str]
+"""Where it is, and one line: the same in words, what was expected, what was found."""
+
+
+class Contradictions(ValueError):
+    """Settings that are each allowed and do not go together.
+
+    Attributes:
+        all: each of them, as `contradictions` says it.
+    """
+
+    def __init__(self, found: tuple[Mistake, ...]) -> None:
+        super().__init__(found[0][1])
+        self.all = found
+
+
+def contradictions(charter: Charter, wrong: Container[str] = ()) -> Iterator[Mistake]:
+    """What does not go together in a charter.
+
+    Args:
+        wrong: the sections that are not what they should be by themselves; what depends on them is left out.
+    """
+    checks: tuple[tuple[tuple[str, ...], Callable[[Charter], Iterator[Mistake]]], ...] = (
+        (("rule",), _check_code),
+        (("rule", "before"), _check_rule),
+        (("rule", "before", "rounds"), _check_quorum),
+        (("selection", "rounds"), _check_selection),
+        (("limits",), _check_scores),
+        (("model",), _check_model),
+        (("optimiser",), _check_optimiser),
+        (("optimiser", "model"), _check_state),
+    )
+    for sections, check in checks:
+        if not any(each in wrong for each in sections):
+            yield from check(charter)
+
+
+def _check_code(charter: Charter) -> Iterator[Mistake]:
+    rule = charter.rule
+    if "." in rule.name and rule.code is None:
+        yield ("rule",), f"rule.code: expected {_CODE}, found none"
+    if "." not in rule.name and rule.code is not None:
+        yield ("rule", "code"), f"rule.code: expected none, as {rule.name} is fedpact's own, found {rule.code}"
+
+
+def _check_rule(charter: Charter) -> Iterator[Mistake]:
+    if any(_check_code(charter)):
+        return  # Said already; no package can be asked for.
+    try:
+        charter.make_rule()
+    except NotInstalled:
+        pass  # Nothing is known of it: whoever needs the rule hears that it is not installed.
+    except CharterError as error:
+        yield _place(error), str(error)
+
+
+def _check_quorum(charter: Charter) -> Iterator[Mistake]:
+    try:
+        fewest = charter.make_rule().fewest
+    except (CharterError, NotInstalled):
+        return  # Said already, or nothing is known of it.
+    quorum = charter.rounds.quorum
+    if quorum < fewest:
+        expected = f"expected at least {fewest}, without which the rule has no answer"
+        yield ("rounds", "quorum"), f"rounds.quorum: {expected}, found {quorum}"
+
+
+def _check_selection(charter: Charter) -> Iterator[Mistake]:
+    quorum = charter.rounds.quorum
+    if charter.selection is not None and charter.selection.count < quorum:  # Which the rule needs at least.
+        found = charter.selection.count
+        yield ("selection", "count"), f"selection.count: expected at least {quorum} (rounds.quorum), found {found}"
+
+
+def _check_scores(charter: Charter) -> Iterator[Mistake]:
+    if millionths(charter.limits.min_score) > millionths(charter.limits.max_score):
+        found = charter.limits.min_score
+        yield ("limits", "min_score"), f"limits.min_score: expected at most max_score, found {found}"
+
+
+def _check_model(charter: Charter) -> Iterator[Mistake]:
+    wrong = False
+    for name, section in charter.model.items():
+        try:
+            Tensor(name, section.dtype, tuple(section.shape))
+        except InvalidWeights as error:
+            wrong = True
+            yield ("model", name), f"model: {error}"
+    try:
+        if not wrong:
+            charter.layout()
+    except InvalidWeights as error:
+        yield ("model",), f"model: {error}"
+
+
+def _check_optimiser(charter: Charter) -> Iterator[Mistake]:
+    try:
+        charter.make_optimiser()
+    except NotInstalled:
+        pass  # As above.
+    except CharterError as error:
+        yield _place(error), str(error)
+
+
+def _check_state(charter: Charter) -> Iterator[Mistake]:
+    try:
+        if charter.make_optimiser() is not None:
+            moments.layout_for(charter.layout())
+    except (CharterError, NotInstalled):
+        pass  # As above.
+    except InvalidWeights as error:
+        if not any(_check_model(charter)):
+            yield ("optimiser",), f"optimiser: its state: {error}"
+
+
+def _place(error: CharterError) -> Place:
+    """Where a mistake is: a rule's or an optimiser's line starts with it."""
+    return tuple(str(error).partition(": ")[0].split("."))
+
+
 def millionths(text: str) -> int:
     """A decimal as the ledger keeps scores: rounded to millionths, half to even."""
     return round(Fraction(text) * SCORE_UNIT)
@@ -330,79 +423,3 @@ def parse_toml(path: Path) -> Charter:
         raise CharterError(f"charter {path}: {first_mistake(error, Charter)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise CharterError(f"charter {path}: {error}") from None
-
-
-def first_mistake(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """The first of what is wrong with a document or file as one line: where, what was expected, what was found.
-
-    Args:
-        model: what it should be; where it is given, an unknown key comes with those that are known.
-    """
-    first: Any = error.errors(include_url=False)[0]
-    loc = first["loc"]
-    if loc[-1:] in (("str",), ("int",)) and first["type"] in _KINDS:  # One of the kinds that a value may have.
-        loc = loc[:-1]
-    where = canonical.shown(".".join(str(each) for each in loc))
-    if first["type"] == "value_error":
-        message = first["msg"].removeprefix("Value error, ")
-    elif first["type"] == "missing":
-        message = "expected a value, found nothing"
-    elif first["type"] == "extra_forbidden":
-        known = ", ".join(_known(model, loc[:-1]))
-        message = f"unknown; expected one of {known}" if known else "expected nothing of this name"
-    else:
-        message = f"expected {_expected(first, either=loc != first['loc'])}, found {_found(first['input'])}"
-    return f"{where}: {message}" if where else message
-
-
-_KINDS = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
-    "literal_error": "{expected}",
-    "string_too_short": "at least {min_length} characters",
-    "string_too_long": "at most {max_length} characters",
-}
-"""What was expected, by the kind of the mistake."""
-
-
-def _expected(mistake: Any, *, either: bool) -> str:
-    """Whatever pydantic says, in our words.
-
-    Args:
-        either: whether text and whole numbers are both allowed.
-    """
-    if isinstance(mistake["input"], float) and (either or mistake["type"] == "string_type"):
-        return 'a decimal number as text, like "0.1"'
-    if either:
-        return "text or a whole number"
-    words = _KINDS.get(mistake["type"])
-    return words.format(**mistake.get("ctx", {})) if words else f"something else ({mistake['msg']})"
-
-
-def _found(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return f"the number {value}"[:80]
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "a table"
-    return "nothing" if value is None else repr(value[:80] if isinstance(value, str) else str(value)[:80])
-
-
-def _known(model: Any, path: Sequence[str | int]) -> list[str]:
-    """The keys of a section; none where it is not found."""
-    for key in path:
-        fields = getattr(model, "model_fields", {})
-        if key in fields:
-            annotation = fields[key].annotation
-            parts = (annotation, *get_args(annotation))
-            model = next((each for each in parts if hasattr(each, "model_fields")), None)
-    return list(getattr(model, "model_fields", {}))

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 from fedpact.artifacts import canonical
-from fedpact.artifacts.charter import first_mistake
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.errors import InvalidCid, InvalidDocument
 from fedpact.store.cid import Cid
 

@@ -11,7 +11,7 @@ checked) and `round` (one round). `findings` is what it answers, `progress` what
 `origin` answers another question: which round published a file.
 """
 
-from fedpact.audit.findings import Audit, Finding, RoundAudit, Scope, Verdict
+from fedpact.audit.findings import Audit, Audited, Finding, RoundAudit, Scope, Verdict
 from fedpact.audit.walk import audit
 
-__all__ = ["Audit", "Finding", "RoundAudit", "Scope", "Verdict", "audit"]
+__all__ = ["Audit", "Audited", "Finding", "RoundAudit", "Scope", "Verdict", "audit"]

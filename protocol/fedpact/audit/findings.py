@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from fedpact.errors import BlockMismatch, FedpactError, InputError
-from fedpact.ledger.facts import LAST_ROUND, NO_HASH, Hash
+from fedpact.ledger.facts import LAST_ROUND, NO_HASH, Hash, Identity
 from fedpact.ledger.view import Round
 from fedpact.store.cid import Cid
 
@@ -231,3 +231,19 @@ class Audit:
     def exit_code(self) -> int:
         """0: what the scope has of every model was reproduced; 1: something differs; 2: something was not checked."""
         return {Verdict.REPRODUCED: 0, Verdict.SAMPLED: 0, Verdict.DIFFERS: 1, Verdict.UNCHECKED: 2}[self.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An audit, and what it was of.
+
+    Attributes:
+        identity: which federation the record is of.
+        is_record: whether what was audited is a record at all; a dry run is none.
+        finished: whether the run that left it reported its end; a chain has none to report.
+    """
+
+    audit: Audit
+    identity: Identity
+    is_record: bool = True
+    finished: bool = True

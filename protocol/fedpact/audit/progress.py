@@ -24,7 +24,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from fedpact.artifacts import canonical
-from fedpact.artifacts.charter import first_mistake
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.audit.findings import RoundAudit
 from fedpact.errors import InputError, InvalidDocument, StoreError
 from fedpact.files import check_can_be_made

@@ -28,7 +28,11 @@ def main() -> NoReturn:
         code = application()(sys.argv[1:] or ["--help"], prog_name="fedpact", standalone_mode=False)
         sys.stdout.flush()
         _leave(code if isinstance(code, int) else 0)
-    except (FedpactError, Interrupted) as error:
+    except Interrupted as error:
+        if error.exit_code == 0:  # A service that was asked to stop, and said so.
+            _leave(0)
+        _fail(str(error), error.exit_code)
+    except FedpactError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say to anyone.

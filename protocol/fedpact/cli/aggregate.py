@@ -30,6 +30,12 @@ def aggregate(
     param: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="What the rule has to be told: share=0.1, count=1.")
     ] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What is done to the updates first: norm_clip, with a base.")
+    ] = None,
+    before_param: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="What that has to be told: bound=median, bound=10.")
+    ] = None,
     samples: Annotated[
         str | None, typer.Option(metavar="N1,N2,…", help="Training samples of each update; otherwise 1 each.")
     ] = None,
@@ -50,19 +56,27 @@ def aggregate(
     Examples:
       fedpact aggregate --rule fedavg --samples 120,80 a.safetensors b.safetensors -o model.safetensors
       fedpact aggregate --rule trimmed_mean --param share=0.2 updates/*.safetensors -o model.safetensors
+      fedpact aggregate --rule fedavg --before norm_clip --before-param bound=10 --base b.st u1.st u2.st -o m.st
     """
     from fedpact.cli.audit import printable
     from fedpact.offline import TooFew, aggregate_files
-    from fedpact.rules import REGISTRY
+    from fedpact.rules import BEFORE_REGISTRY, REGISTRY
     from fedpact.rules.parameters import from_words
 
     check_at_once("threads", threads)
     counted = _samples(samples, len(updates))
     offer = REGISTRY.installed(rule)
     parameters = from_words(param or (), decimals=offer.implementation.decimals)
-    chosen = offer.make(parameters)
+    chosen, first = offer.make(parameters), None
+    if before is not None:
+        clipping = BEFORE_REGISTRY.installed(before)
+        told = from_words(before_param or (), option="before-param", decimals=None)
+        chosen, first = clipping.make(told).before(chosen), clipping.named() | {"parameters": told}
+    elif before_param:
+        raise InputError(f"before-param {before_param[0]}: expected something that has it (--before), found none")
     answer: dict[str, Any] = {
         "rule": {"code": None} | offer.named() | {"parameters": parameters},
+        "before": first,
         "base": None if base is None else str(base),
     }
     failed: TooFew | None = None

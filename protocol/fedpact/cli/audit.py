@@ -13,19 +13,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.bar import rounds_bar
-from fedpact.cli.options import ALL_PROCESSORS, AsJson, Head, Threads, check_at_once, checking, trusted_head
+from fedpact.cli.options import (
+    ALL_PROCESSORS,
+    FEDERATION,
+    AsJson,
+    Head,
+    Threads,
+    check_at_once,
+    checking,
+    trusted_head,
+    with_settings,
+)
 from fedpact.errors import InputError, Interrupted, InvalidDocument, StoreError
+from fedpact.settings import Settings
 
 if TYPE_CHECKING:
-    from fedpact.audit import RoundAudit
+    from fedpact.audit import Audited, RoundAudit
     from fedpact.store.cid import Cid
-    from fedpact.workdir import DirectoryAudit
 
 
+@with_settings(*FEDERATION)
 def audit(
+    settings: Settings,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A directory that a simulation left, or a copy of it.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="A directory that a simulation left, or a copy of it; else the contract on its chain."
+        ),
+    ] = None,
     head: Head = None,
     first: Annotated[
         int | None, typer.Option("--from", metavar="R", help="Derive no round before this one. All else is checked.")
@@ -60,6 +75,9 @@ def audit(
 ) -> None:
     """Derive every published model again, from the ledger and the store alone.
 
+    The ledger is that of DIR, or that of the contract behind --rpc and --contract; then the artifacts come from the
+    stores that --store names.
+
     Exit code 0: every model was reproduced, bit for bit. 1: something differs, and what. 2: something could not be
     checked, and why. With --from, --to and --sample this is said of these rounds, of these blocks, and of the record as
     a whole.
@@ -67,6 +85,7 @@ def audit(
     \b
     Examples:
       fedpact audit fedpact-runs/digits-1 --head 0x5f…
+      fedpact audit --rpc http://127.0.0.1:8545 --contract federation.deployment.json --store gateway+http://127.0.0.1:9001
       fedpact audit fedpact-runs/digits-1 --from 10 --to 12
       fedpact audit fedpact-runs/digits-1 --sample 0.05
       fedpact audit fedpact-runs/digits-1 --jobs 2 --resume my-audit.jsonl --report my-report.json
@@ -74,15 +93,16 @@ def audit(
     from fedpact.audit import Scope
     from fedpact.audit.progress import ProgressFile
     from fedpact.audit.report import report as reported
+    from fedpact.cli.chain import audit_chain
     from fedpact.store.unixfs import address
     from fedpact.workdir import audit_directory
 
     done = total = 0
 
-    with checking(directory):
+    with checking(directory or "audit"):
         check_at_once("threads", threads)
         check_at_once("jobs", jobs)
-        trusted = trusted_head(head)
+        trusted = trusted_head(head) or (settings.head if directory is None else None)
         scope = Scope(1 if first is None else first, last, *_sample(sample, seed))
         _check_files(directory, resume, report)
         memory = None if resume is None else ProgressFile(resume)
@@ -94,15 +114,17 @@ def audit(
                     done, total = rounds, of
                     bar(rounds, of)
 
-                found = audit_directory(
-                    directory,
-                    trusted_head=trusted,
-                    scope=scope,
-                    threads=threads,
-                    jobs=jobs,
-                    memory=memory,
-                    progress=progress,
-                )
+                asked: dict[str, Any] = {
+                    "trusted_head": trusted,
+                    "scope": scope,
+                    "threads": threads,
+                    "jobs": jobs,
+                    "memory": memory,
+                }
+                if directory is None:
+                    found = audit_chain(settings, progress=progress, **asked)
+                else:
+                    found = audit_directory(directory, progress=progress, **asked)
         except Interrupted as error:
             raise Interrupted(error.exit_code - 128, _interrupted(done, total, resume, scope.sample)) from None
         finally:
@@ -137,7 +159,7 @@ def _sample(share: str | None, seed: int | None) -> tuple[Decimal | None, int]:
     return Decimal(share), secrets.randbits(64) if seed is None else seed
 
 
-def _answer(found: DirectoryAudit, report: Cid | None, *, as_json: bool) -> None:
+def _answer(found: Audited, report: Cid | None, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(summary(found) | ({} if report is None else {"report": str(report)})) + "\n")
         return
@@ -156,13 +178,13 @@ def _interrupted(done: int, total: int, resume: Path | None, sample: str | None)
     return f"interrupted after {done} of {total} rounds; what was reproduced is in {resume}: the same command goes on"
 
 
-def _check_files(directory: Path, resume: Path | None, report: Path | None) -> None:
+def _check_files(directory: Path | None, resume: Path | None, report: Path | None) -> None:
     """Whether the auditor's own files can be what they are to be.
 
     Raises:
         InputError: one cannot.
     """
-    if resume is not None and resume.resolve().is_relative_to(directory.resolve()):
+    if resume is not None and directory is not None and resume.resolve().is_relative_to(directory.resolve()):
         raise InputError(f"resume {resume}: expected a file outside {directory}, which could have brought one along")
     if report is not None and resume is not None and resume.resolve() == report.resolve():
         raise InputError(f"report {report}: expected another file than that of --resume")
@@ -206,7 +228,7 @@ def _write(path: Path, data: bytes) -> None:
         raise StoreError(f"report {path}: cannot be written: {error.strerror}") from error
 
 
-def summary(directory: DirectoryAudit) -> dict[str, Any]:
+def summary(directory: Audited) -> dict[str, Any]:
     """An audit as a program reads it."""
     found = directory.audit
     return {
@@ -240,7 +262,7 @@ def summary(directory: DirectoryAudit) -> dict[str, Any]:
     }
 
 
-def show(directory: DirectoryAudit) -> None:
+def show(directory: Audited) -> None:
     """An audit as a person reads it."""
     from rich.console import Console
     from rich.table import Table
@@ -271,7 +293,7 @@ def _included(each: RoundAudit) -> str:
     return f"{each.included} of {total}" if each.not_selected else str(each.included)
 
 
-def verdict(directory: DirectoryAudit) -> str:
+def verdict(directory: Audited) -> str:
     """The answer in one sentence."""
     found = directory.audit
     parts = [f"{found.reproduced} of {len(found.rounds)} models reproduced bit for bit"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedpact.errors import FedpactError, InputError
+from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load
 
 if TYPE_CHECKING:
     from fedpact.ledger.facts import Hash
@@ -21,6 +24,121 @@ Threads = Annotated[int, typer.Option(metavar="T", help="Blocks of a round to wo
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 ALL_PROCESSORS = os.cpu_count() or 1
+
+
+def _setting(name: str) -> Any:
+    """The flag of a setting: text, so that a flag, a variable and the file are checked in one place."""
+    return typer.Option(flag(name), metavar=SETTINGS[name].metavar, help=SETTINGS[name].help)
+
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help=f"Settings; else {CONFIG}, else {FILE} here.")
+]
+Rpc = Annotated[list[str] | None, _setting("rpc")]
+Contract = Annotated[str | None, _setting("contract")]
+ChainId = Annotated[str | None, _setting("chain_id")]
+FirstBlock = Annotated[str | None, _setting("first_block")]
+Confirmations = Annotated[str | None, _setting("confirmations")]
+Store = Annotated[list[str] | None, _setting("store")]
+KeyFile = Annotated[str | None, _setting("key_file")]
+PasswordFile = Annotated[str | None, _setting("password_file")]
+State = Annotated[str | None, _setting("state")]
+MaxFee = Annotated[str | None, _setting("max_fee")]
+Trainer = Annotated[str | None, _setting("trainer")]
+TrainerConfig = Annotated[str | None, _setting("trainer_config")]
+AcceptedCharter = Annotated[str | None, _setting("charter")]
+SettingThreads = Annotated[str | None, _setting("threads")]
+Poll = Annotated[str | None, _setting("poll")]
+Verify = Annotated[str | None, _setting("verify")]
+Metrics = Annotated[str | None, _setting("metrics")]
+LogFormat = Annotated[str | None, _setting("log_format")]
+LogLevel = Annotated[str | None, _setting("log_level")]
+TrustedHead = Annotated[str | None, _setting("head")]
+
+FLAGS: Mapping[str, Any] = {
+    "rpc": Rpc,
+    "contract": Contract,
+    "chain_id": ChainId,
+    "first_block": FirstBlock,
+    "confirmations": Confirmations,
+    "store": Store,
+    "key_file": KeyFile,
+    "password_file": PasswordFile,
+    "state": State,
+    "max_fee": MaxFee,
+    "trainer": Trainer,
+    "trainer_config": TrainerConfig,
+    "charter": AcceptedCharter,
+    "threads": SettingThreads,
+    "poll": Poll,
+    "verify": Verify,
+    "metrics": Metrics,
+    "log_format": LogFormat,
+    "log_level": LogLevel,
+    "head": TrustedHead,
+    "config": Config,
+}
+"""The flags of all settings, and that of the file, by name."""
+
+READING = ("rpc", "contract", "chain_id", "first_block")
+"""The settings of whatever reads a ledger."""
+FEDERATION = (*READING, "confirmations", "store")
+"""The settings of whatever reads a federation, its ledger and its artifacts."""
+SERVICE = ("key_file", "password_file", "state", "max_fee", "threads", "poll", "metrics", "log_format", "log_level")
+"""What a service is told besides."""
+SENDING = (*READING, "key_file", "password_file", "max_fee")
+"""The settings of whatever sends to one."""
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of settings, behind its own.
+
+    Args:
+        names: the settings that it uses. What it gets as its first argument are all of them, from wherever they come.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def filled(**given: Any) -> None:
+            flags = {name: given.pop(name) for name in (*names, "config")}
+            command(settings_from(flags), **given)
+
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=FLAGS[name])
+            for name in (*names, "config")
+        ]
+        # What typer looks at.
+        filled.__name__, filled.__doc__, filled.__module__ = command.__name__, command.__doc__, command.__module__
+        filled.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+        last = [each for each in own if each.default is not inspect.Parameter.empty]
+        first = [each for each in own if each.default is inspect.Parameter.empty]
+        filled.__signature__ = inspect.Signature([*first, *last, *added])  # type: ignore[attr-defined]  # Any object has it.
+        return filled
+
+    return decorate
+
+
+def settings_from(arguments: Mapping[str, Any]) -> Settings:
+    """The settings of a command.
+
+    Args:
+        arguments: the command's `locals()`, taken before anything else: those named as settings are flags, `config` is
+            the file.
+
+    Raises:
+        InputError: as `fedpact.settings.load`.
+    """
+    settings = load(arguments, os.environ, find_file(arguments.get("config"), os.environ))
+    for line in settings.warnings:
+        warn(line)
+    return settings
+
+
+def warn(line: str) -> None:
+    """Says what a person should know although nothing failed, apart from what a program reads."""
+    from fedpact.cli.audit import printable
+
+    typer.echo(f"fedpact: warning: {printable(line)}", err=True)
 
 
 class NotChecked(FedpactError):

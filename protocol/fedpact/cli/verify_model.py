@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import AsJson, Head, NotChecked, checking, trusted_head
+from fedpact.cli.options import FEDERATION, AsJson, Head, NotChecked, checking, trusted_head, with_settings
 from fedpact.errors import InputError
+from fedpact.settings import Settings, with_rpc
 
 if TYPE_CHECKING:
     from fedpact.audit.origin import Origin
@@ -19,30 +20,42 @@ if TYPE_CHECKING:
 _MOST_LINES = 20
 
 
+@with_settings(*FEDERATION)
 def verify_model(
+    settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A model that somebody handed you.")],
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A directory that a simulation left, or a copy of it.")
-    ],
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DIR|URL]",
+            help="A directory that a simulation left, or a node of the contract's chain; else --rpc names one.",
+        ),
+    ] = None,
     head: Head = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which round published a model file, by its address and the record in DIR.
+    """Say which round published a model file, by its address and the record in DIR, or of the contract.
 
     Exit code 0: a round published this very file, and no rewind disowned it. 1: none did, or it was disowned. 2: it
     could not be checked, and why. Nothing is derived: whether the round's updates make this model is what `fedpact
     audit` answers.
 
     \b
-    Example:
+    Examples:
       fedpact verify-model model.safetensors fedpact-runs/digits-1 --head 0x5f…
+      fedpact verify-model model.safetensors http://127.0.0.1:8545 --contract federation.deployment.json
     """
     from fedpact.audit.origin import origin
+    from fedpact.cli.chain import read_chain
     from fedpact.workdir import address_of, is_record, read_record
 
     with checking(file):
-        trusted = trusted_head(head)
-        read = read_record(directory)
+        directory = None if place is None or place.startswith(("http://", "https://")) else Path(place)
+        trusted = trusted_head(head) or (settings.head if directory is None else None)
+        if directory is not None:
+            read = read_record(directory)
+        else:
+            read = read_chain(settings if place is None else with_rpc(settings, place))
         try:
             cid = address_of(file)
         except OSError as error:
@@ -54,7 +67,13 @@ def verify_model(
         answer = _summary(cid, found) | {"record": is_record(read), "anchored": trusted is not None}
         sys.stdout.write(json.dumps(answer) + "\n")
     else:
-        _show(cid, found, directory, is_record=is_record(read), anchored=trusted is not None)
+        _show(
+            cid,
+            found,
+            "" if directory is None else f" {directory}",
+            is_record=is_record(read),
+            anchored=trusted is not None,
+        )
     raise typer.Exit(0 if found.stands else 1)
 
 
@@ -76,7 +95,7 @@ def _summary(cid: Cid, found: Origin) -> dict[str, Any]:
     }
 
 
-def _show(cid: Cid, found: Origin, directory: Path, *, is_record: bool, anchored: bool) -> None:
+def _show(cid: Cid, found: Origin, directory: str, *, is_record: bool, anchored: bool) -> None:
     """The answer as a person reads it."""
     from fedpact.cli.audit import printable
 
@@ -101,6 +120,6 @@ def _show(cid: Cid, found: Origin, directory: Path, *, is_record: bool, anchored
     else:
         parts.append("the record is consistent in itself; --head would anchor it to a head that you trust")
     if standing:
-        parts.append(f"to derive it: fedpact audit {directory} --from {standing[-1]} --to {standing[-1]}")
+        parts.append(f"to derive it: fedpact audit{directory} --from {standing[-1]} --to {standing[-1]}")
     for line in (f"model: {cid}", *shown, f"verify-model: {'; '.join(parts)}", f"head: 0x{found.head.hex()}"):
         typer.echo(printable(line))

@@ -26,10 +26,11 @@ from fedpact.ledger import hashes
 from fedpact.ledger.actions import Admit, Appoint
 from fedpact.ledger.answers import said
 from fedpact.ledger.artifact import federation
-from fedpact.ledger.ethereum import EthereumLedger, NotTaken, account_from_key, ether
+from fedpact.ledger.ethereum import EthereumLedger, account_from_key
 from fedpact.ledger.events import Founded
 from fedpact.ledger.facts import Address, Hash, address
 from fedpact.ledger.port import Receipt
+from fedpact.ledger.transactions import NotTaken, ether
 from fedpact.store.blocks import Blocks
 from fedpact.store.memory import MemoryBlocks
 from fedpact.store.unixfs import add

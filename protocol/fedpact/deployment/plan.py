@@ -9,7 +9,6 @@ coordinators = ["0x…"]
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from eth_utils.address import is_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fedpact.artifacts.charter import Charter, first_mistake, parse_toml
+from fedpact.artifacts.charter import Charter, parse_toml
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.artifacts.weights import Layout
-from fedpact.errors import CharterError, InputError, InvalidWeights
-from fedpact.ledger.facts import ZERO_ADDRESS, Address, address
+from fedpact.errors import CharterError, InputError, InvalidWeights, LedgerError
+from fedpact.ledger.facts import Address, typed_address
 
 ZEROS = "zeros"
 MAX_MEMBERS = 0xFFFF
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,10 @@ class Plan:
 
 
 def _account(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"expected an address, 0x and 40 hexadecimal digits, found {text[:80]!r}")
-    digits = text[2:]
-    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text):
-        raise ValueError(f"expected an address whose capitals are its checksum (EIP-55), found {text}: a slip?")
-    if address(text) == ZERO_ADDRESS:
-        raise ValueError("expected the address of an account, found the zero address")
-    return address(text)
+    try:
+        return typed_address(text)
+    except LedgerError as error:
+        raise ValueError(str(error)) from None
 
 
 def _once(accounts: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from eth_hash.auto import keccak
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpact.artifacts import canonical
-from fedpact.artifacts.charter import first_mistake
+from fedpact.artifacts.mistakes import first_mistake
 from fedpact.errors import InputError, InvalidDocument
 from fedpact.files import write_atomically
 

@@ -2,26 +2,21 @@
 
 Nothing that a node says is taken on trust where it can be checked: logs must come from the contract, in order, and
 decode strictly; whether they make sense together is for the view. A refusal becomes its typed error before gas is
-spent, because every action is tried on the pending block first.
+spent, because every action is tried on the pending block first. How an action is sent is in `outbox`.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
-import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from eth_account import Account
-from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
-from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import Web3Exception
-from web3.types import BlockData, BlockIdentifier, LogReceipt, TxParams, TxReceipt
+from web3.types import LogReceipt, TxParams, TxReceipt
 from web3.utils import get_create_address
 
 from fedpact.errors import LedgerError, RecordDamaged
@@ -31,29 +26,23 @@ from fedpact.ledger.answers import asking, said
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, Address, Hash, Identity, Limits, address
+from fedpact.ledger.fees import Fees, Market, Offer, above_cap, offer
+from fedpact.ledger.in_process import TIP, InProcess
+from fedpact.ledger.journal import Journal
 from fedpact.ledger.node import Node
+from fedpact.ledger.outbox import Outbox, Patience
 from fedpact.ledger.port import Cursor, News, Posted, Receipt
 from fedpact.ledger.reading import Confirmations, Reader
+from fedpact.ledger.reverts import FAILURES, try_out
+from fedpact.ledger.spending import Spending, Spent
+from fedpact.ledger.transactions import Call, check_balance, send, sign, wait
 from fedpact.store.cid import Cid
-
-try:
-    # eth-tester raises its own error for a revert. It comes with web3's extra and may be absent elsewhere.
-    from eth_tester.exceptions import TransactionFailed
-except ImportError:  # pragma: no cover
-    TransactionFailed = Web3Exception
 
 _GAS = 500_000  # More than any action costs whatever its arguments; what is not used is not paid.
 _GAS_PER_MEMBER = 60_000
 _GAS_DEPLOY = 4_000_000
-_TIP = 1
-_RECEIPT_SECONDS = 60.0
 # PUSH0 three times, MCOPY, STOP: the newest instructions that the contract's code is made of.
 _INSTRUCTIONS = bytes.fromhex("5f5f5f5e00")
-_REVERT_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
-
-
-class NotTaken(LedgerError):
-    """A transaction that the node refused to take."""
 
 
 class EthereumLedger:
@@ -65,10 +54,16 @@ class EthereumLedger:
         accounts: keys that may send.
         simulate: whether every action is tried on the pending block before it is sent, so that a refusal costs nothing.
             Without it a refusal costs its gas, and its reason is asked for afterwards: it is the one that holds then.
+            That is for a chain within the process: nothing is journalled, and the tip is one wei.
+        journal: a directory that keeps what was signed, so that a restart knows what was sent; none to keep it in
+            memory only. One process at a time may use it.
+        fees: the most that a unit of gas may cost.
+        patience: how long to wait for what.
         confirmations: blocks that must follow one before it counts as confirmed, or the node's word for it.
         first_block: no entry is in an earlier block.
 
     Raises:
+        InputError: the journal cannot be read or written.
         LedgerError: the code at the address is not that of the contract.
     """
 
@@ -79,6 +74,9 @@ class EthereumLedger:
         accounts: Iterable[LocalAccount] = (),
         *,
         simulate: bool = True,
+        journal: Path | None = None,
+        fees: Fees = Fees(),  # noqa: B008  # Frozen.
+        patience: Patience = Patience(),  # noqa: B008  # Frozen.
         confirmations: Confirmations = 0,
         first_block: int = 0,
     ) -> None:
@@ -90,10 +88,12 @@ class EthereumLedger:
             code = bytes(web3.eth.get_code(self._to))
         self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._accounts = {address(account.address): account for account in accounts}
-        self._simulates = simulate
-        self._latest: BlockData | None = None  # The last block, until somebody has waited for another or was refused.
-        self._nonces: dict[Address, int] = {}
-        self._lock = threading.Lock()
+        self._spending = Spending()
+        chain_id = self._identity.chain_id
+        self._sending: Outbox | InProcess = InProcess(web3, chain_id, self._accounts, self._spending)
+        if simulate:
+            kept = Journal(journal, chain_id)
+            self._sending = Outbox(web3, chain_id, self._accounts, self._try_out, kept, fees, patience, self._spending)
         if code != federation().runtime:
             found = f"{len(code)} bytes of other code" if code else "no code"
             raise LedgerError(f"contract {contract}: expected the code of a federation, found {found}")
@@ -110,6 +110,7 @@ class EthereumLedger:
         owner: Address | None = None,
         accounts: Iterable[LocalAccount] = (),
         simulate: bool = True,
+        fees: Fees = Fees(),  # noqa: B008  # Frozen.
         before_sending: Callable[[Hash, bytes], None] | None = None,
     ) -> tuple[EthereumLedger, Receipt]:
         """Puts a new federation on a chain.
@@ -126,18 +127,17 @@ class EthereumLedger:
         abi = Abi(federation().abi)
         owner = owner or address(deployer.address)
         data = federation().creation + abi.construction(owner, charter, genesis, limits)
-        latest = web3.eth.get_block("latest")
-        _check_rules(web3, deployer, latest)
-        _simulate(web3, abi, {"from": deployer.address, "data": data, "gas": _GAS_DEPLOY})
+        bid = _offer(web3, fees, simulate=simulate)
+        _check_rules(web3, deployer, bid)
+        asked: TxParams = {"from": deployer.address, "data": HexBytes(data), "gas": _GAS_DEPLOY}
+        try_out(web3, abi, asked)
         nonce = web3.eth.get_transaction_count(deployer.address)
-        signed = _sign(
-            deployer, {"data": data, "gas": _GAS_DEPLOY, "nonce": nonce, "chainId": web3.eth.chain_id}, latest
-        )
+        signed = sign(deployer, asked, nonce, web3.eth.chain_id, bid)
         if before_sending is not None:
-            before_sending(Hash(bytes(signed.hash)), bytes(signed.raw_transaction))
-        _send(web3, deployer, signed)
+            before_sending(signed.hash, signed.raw)
+        send(web3, address(deployer.address), signed.raw)
         # The hash and the address are our own knowledge, whatever the node answers.
-        ledger, receipt = cls.deployed(web3, Hash(bytes(signed.hash)), [deployer, *accounts], simulate=simulate)
+        ledger, receipt = cls.deployed(web3, signed.hash, [deployer, *accounts], simulate=simulate, fees=fees)
         contract = address(get_create_address(deployer.address, nonce))
         if ledger.identity.contract != contract:
             raise LedgerError(f"contract: expected {contract}, the node says {ledger.identity.contract}")
@@ -145,20 +145,26 @@ class EthereumLedger:
 
     @classmethod
     def deployed(
-        cls, web3: Web3, transaction: Hash, accounts: Iterable[LocalAccount] = (), *, simulate: bool = True
+        cls,
+        web3: Web3,
+        transaction: Hash,
+        accounts: Iterable[LocalAccount] = (),
+        *,
+        simulate: bool = True,
+        fees: Fees = Fees(),  # noqa: B008  # Frozen.
     ) -> tuple[EthereumLedger, Receipt]:
         """The federation that a transaction put on a chain, once it is in a block.
 
         Raises:
             LedgerError: it is in none yet, or it put no federation there.
         """
-        mined = _wait(web3, HexBytes(transaction))
+        mined = wait(web3, transaction)
         contract = mined["contractAddress"]
         if bytes(mined["transactionHash"]) != transaction:
             raise LedgerError(f"transaction 0x{transaction.hex()}: the node gave the receipt of another")
         if mined["status"] != 1 or contract is None:
             raise LedgerError(f"deployment: failed in block {mined['blockNumber']}")
-        ledger = cls(web3, address(contract), accounts, simulate=simulate)
+        ledger = cls(web3, address(contract), accounts, simulate=simulate, fees=fees)
         return ledger, ledger._receipt(mined)
 
     @property
@@ -181,6 +187,19 @@ class EthereumLedger:
     def now(self) -> int:
         return self._reader.now()
 
+    def confirm_after(self, confirmations: Confirmations) -> None:
+        """From the next reading on, so many blocks must follow one before it counts as confirmed."""
+        self._reader.confirmations = confirmations
+
+    def latest(self) -> int:
+        """The number of the newest block.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        with asking("newest block"):
+            return int(self._web3.eth.block_number)
+
     def read(self, cursor: Cursor) -> News:
         return self._reader.read(cursor)
 
@@ -188,44 +207,53 @@ class EthereumLedger:
         return self.post(sender, action)()
 
     def post(self, sender: Address, action: Action) -> Posted:
-        account = self._accounts.get(sender)
-        if account is None:
+        if sender not in self._accounts:
             raise LedgerError(f"account {sender}: its key is not here")
         gas = _GAS + (_GAS_PER_MEMBER * len(action.members) if isinstance(action, Admit) else 0)
-        asked: TxParams = {"from": account.address, "to": self._to, "data": self._abi.call(action), "gas": gas}
-        with self._lock:
-            if self._simulates:
-                _simulate(self._web3, self._abi, asked)
-            if sender not in self._nonces:
-                self._nonces[sender] = self._web3.eth.get_transaction_count(account.address, "pending")
-            fixed: TxParams = {"nonce": cast(Any, self._nonces[sender]), "chainId": self._identity.chain_id}
-            latest = self._latest or self._web3.eth.get_block("latest")
-            try:
-                sent = _send(self._web3, account, _sign(account, {**asked, **fixed}, latest))
-                self._latest = latest
-            except LedgerError:
-                self._latest = None
-                del self._nonces[sender]  # Whether it was taken is not known: ask the node next time.
-                _check_balance(self._web3, account, gas, latest)
-                raise
-            self._nonces[sender] += 1
-        return functools.partial(self._outcome, sender, asked, sent)
+        call = Call(self._identity.contract, self._abi.call(action), gas)
+        return functools.partial(self._outcome, sender, call, self._sending.post(sender, call))
 
-    def _outcome(self, sender: Address, asked: TxParams, sent: HexBytes) -> Receipt:
+    def _outcome(self, sender: Address, call: Call, waiting: Callable[[], TxReceipt]) -> Receipt:
         """Waits for the receipt of what was sent."""
-        try:
-            mined = _wait(self._web3, sent)
-        except LedgerError:
-            with self._lock:
-                self._nonces.pop(sender, None)
-            raise
-        finally:
-            with self._lock:
-                self._latest = None
+        mined = waiting()
         if mined["status"] != 1:
-            _simulate(self._web3, self._abi, asked)
-            raise LedgerError(f"transaction {sent.to_0x_hex()}: reverted in block {mined['blockNumber']}")
+            self._try_out(sender, call)
+            raise LedgerError(
+                f"transaction 0x{bytes(mined['transactionHash']).hex()}: reverted in block {mined['blockNumber']}"
+            )
         return self._receipt(mined)
+
+    def _try_out(self, sender: Address, call: Call) -> None:
+        try_out(self._web3, self._abi, call.asked_by(sender))
+
+    def balance(self, account: Address) -> int:
+        """What an account has, in wei.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        with asking(f"balance of {account}"):
+            return int(self._web3.eth.get_balance(Web3.to_checksum_address(account)))
+
+    def price(self) -> int:
+        """What a unit of gas costs now, in wei.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        with asking("price of gas"):
+            return int(self._web3.eth.gas_price)
+
+    def close(self) -> None:
+        """Closes the connection, where it can be closed."""
+        closing = getattr(self._web3.provider, "close", None)
+        if closing is not None:
+            closing()
+
+    @property
+    def spent(self) -> Spent:
+        """What this process's transactions have cost so far."""
+        return self._spending.spent
 
     def _receipt(self, mined: TxReceipt) -> Receipt:
         events = tuple(event for _, event in self._events(mined["logs"]))
@@ -249,91 +277,26 @@ def account_from_key(key: bytes) -> LocalAccount:
     return cast(LocalAccount, Account.from_key(key))
 
 
-def _check_rules(web3: Web3, account: LocalAccount, latest: BlockData) -> None:
-    """Checks that a chain has what a deployment needs: a base fee, money of the account, the instructions of the code.
+def _offer(web3: Web3, fees: Fees, *, simulate: bool) -> Offer:
+    """What a deployment offers for a unit of gas."""
+    if not simulate:
+        return Offer(int(2 * web3.eth.get_block("latest")["baseFeePerGas"]) + TIP, TIP)
+    quote = Market(web3).quote()
+    found = offer(quote, fees)
+    if found is None:
+        raise LedgerError(above_cap(quote.base, fees))
+    return found
+
+
+def _check_rules(web3: Web3, account: LocalAccount, bid: Offer) -> None:
+    """Checks that a chain has what a deployment needs: money of the account, the instructions of the code.
 
     Raises:
         LedgerError: it has not.
     """
-    expected = f"chain {web3.eth.chain_id}: expected the rules of Prague or later"
-    if "baseFeePerGas" not in latest:
-        raise LedgerError(f"{expected}, found blocks without a base fee")
-    _check_balance(web3, account, _GAS_DEPLOY, latest)
+    check_balance(web3, account, _GAS_DEPLOY, bid.max_fee)
     try:
         web3.eth.call({"from": account.address, "data": _INSTRUCTIONS, "gas": _GAS})
-    except (Web3Exception, TransactionFailed) as error:
+    except FAILURES as error:
+        expected = f"chain {web3.eth.chain_id}: expected the rules of Prague or later"
         raise LedgerError(f"{expected}, found an EVM without the contract's instructions: {said(error)}") from None
-
-
-def ether(wei: int) -> str:
-    """An amount in ether, exactly."""
-    whole, rest = divmod(wei, 10**18)
-    return f"{whole}.{rest:018}".rstrip("0").removesuffix(".")
-
-
-def _simulate(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifier = "pending") -> None:
-    """Asks a node what an action would do.
-
-    Raises:
-        ContractRejected: it would be refused.
-        LedgerError: the node says that it would fail, but not why.
-    """
-    try:
-        web3.eth.call(transaction, block)
-    except (Web3Exception, TransactionFailed) as error:
-        rejection = abi.error(_revert_data(error))
-        raise rejection or LedgerError(f"the transaction would fail: {said(error)}") from None
-
-
-def _most(latest: BlockData) -> int:
-    """Wei that a unit of gas may cost: twice the base fee covers six full blocks in a row."""
-    return int(2 * latest["baseFeePerGas"] + _TIP)
-
-
-def _check_balance(web3: Web3, account: LocalAccount, gas: int, latest: BlockData) -> None:
-    """Checks that an account has what a node wants to see before it takes a transaction; what is not used is not paid.
-
-    Raises:
-        LedgerError: it has less.
-    """
-    needed, found = gas * _most(latest), web3.eth.get_balance(account.address)
-    if found < needed:
-        who = address(account.address)
-        raise LedgerError(f"balance of {who}: expected at least {ether(needed)} ether, found {ether(found)} ether")
-
-
-def _sign(account: LocalAccount, transaction: TxParams, latest: BlockData) -> SignedTransaction:
-    fees = {"maxPriorityFeePerGas": _TIP, "maxFeePerGas": _most(latest)}
-    filled: dict[str, Any] = {**transaction, **fees, "type": 2, "value": 0}
-    return account.sign_transaction(filled)
-
-
-def _send(web3: Web3, account: LocalAccount, signed: SignedTransaction) -> HexBytes:
-    """Sends a transaction; returns its hash."""
-    try:
-        return web3.eth.send_raw_transaction(signed.raw_transaction)
-    except OSError as error:
-        raise LedgerError(f"transaction of {address(account.address)}: {said(error)}") from None
-    except (Web3Exception, ValidationError) as error:
-        raise NotTaken(f"transaction of {address(account.address)}: {said(error)}") from None
-
-
-def _wait(web3: Web3, sent: HexBytes) -> TxReceipt:
-    """Waits for the receipt of a transaction."""
-    try:
-        return web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_SECONDS, poll_latency=0.05)
-    except (Web3Exception, ValidationError, OSError) as error:
-        raise LedgerError(f"transaction {sent.to_0x_hex()}: {said(error)}") from None
-
-
-def _revert_data(error: Exception) -> bytes:
-    """The bytes that a contract reverted with, however a node says them; none where it says nothing of the kind."""
-    data = getattr(error, "data", None)
-    try:
-        if isinstance(data, str) and data.startswith("0x"):
-            return bytes.fromhex(data[2:])
-        found = _REVERT_BYTES.search(str(error)) if isinstance(error, TransactionFailed) else None
-        literal = ast.literal_eval(found.group()) if found else b""  # eth-tester gives the repr of the bytes.
-    except (ValueError, SyntaxError):
-        return b""
-    return literal if isinstance(literal, bytes) else b""

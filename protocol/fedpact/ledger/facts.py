@@ -66,6 +66,25 @@ def address(text: str) -> Address:
 ZERO_ADDRESS = Address("0x" + "0" * 40)
 
 
+def typed_address(text: str) -> Address:
+    """Reads the address of an account that somebody typed: where it has capitals, they must be its checksum (EIP-55).
+
+    Raises:
+        LedgerError: the text is none, or the zero address.
+    """
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        raise LedgerError(f"expected an address, 0x and 40 hexadecimal digits, found {text[:80]!r}")
+    digits = text[2:]
+    if digits not in (digits.lower(), digits.upper()):
+        from eth_utils.address import is_checksum_address
+
+        if not is_checksum_address(text):
+            raise LedgerError(f"expected an address whose capitals are its checksum (EIP-55), found {text}: a slip?")
+    if address(text) == ZERO_ADDRESS:
+        raise LedgerError("expected the address of an account, found the zero address")
+    return address(text)
+
+
 def in_range(name: str, value: int, bits: int, *, signed: bool = False) -> None:
     """Checks that an integer fits its Solidity type.
 

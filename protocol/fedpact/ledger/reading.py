@@ -67,7 +67,7 @@ class Reader:
         self, node: Node, contract: Address, abi: Abi, *, confirmations: Confirmations = 0, first_block: int = 0
     ) -> None:
         self._node, self._contract, self._abi = node, contract, abi
-        self._confirmations, self._first = confirmations, first_block
+        self.confirmations, self._first = confirmations, first_block
         self._confirmed = -1
         self._range = _FIRST_RANGE
         self._seen: tuple[Hash, float] = Hash(b""), 0.0
@@ -126,9 +126,9 @@ class Reader:
     # -------------------------------------------------------------------------------------------- where to go on from
 
     def _last_confirmed(self, head: Header) -> int:
-        if isinstance(self._confirmations, int):
-            return max(head.number - self._confirmations, -1)
-        header = self._node.header(self._confirmations)  # None as long as nothing was final since the chain began.
+        if isinstance(self.confirmations, int):
+            return max(head.number - self.confirmations, -1)
+        header = self._node.header(self.confirmations)  # None as long as nothing was final since the chain began.
         return -1 if header is None else header.number
 
     def _is_late(self, head: Header, cursor: Cursor) -> bool:

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 
 from fedpact.artifacts.dtypes import DTYPES, Dtype
 from fedpact.errors import InvalidWeights
-from fedpact.rules.kernel import Kernel, NotFinite, Stored, blaming, check_arithmetic, measure, nothing, one_blas_thread
+from fedpact.rules.kernel import (
+    Kernel,
+    NotFinite,
+    Stored,
+    blaming,
+    check_arithmetic,
+    keep_freed_memory,
+    measure,
+    nothing,
+    one_blas_thread,
+)
 from fedpact.rules.rule import PIECE, Rule, Survey
 
-_SPAN = 16 * PIECE
+_SPAN = 2 * PIECE
 """Elements that a thread works on at once."""
 _KINDS = {each.array.newbyteorder("="): each for each in DTYPES.values() if each.name != "BF16"}
 
@@ -47,6 +57,7 @@ def combine(
     flat = [update.ravel().astype(dtype.stored, copy=False) for update in updates]
     before = None if base is None else base.ravel().astype(dtype.stored, copy=False)
     check_arithmetic()
+    keep_freed_memory()
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         try:
             with blaming(rule):

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from fedpact.artifacts.dtypes import Floats
 from fedpact.artifacts.weights import Layout, Run
 from fedpact.errors import BlockMismatch, BlockMissing, InvalidDag, StoreError
-from fedpact.rules.kernel import Kernel, NotFinite, blaming, check_arithmetic, measure, nothing, one_blas_thread
+from fedpact.rules.kernel import (
+    Kernel,
+    NotFinite,
+    blaming,
+    check_arithmetic,
+    keep_freed_memory,
+    measure,
+    nothing,
+    one_blas_thread,
+)
 from fedpact.rules.optimiser import Optimiser
 from fedpact.rules.rule import Combination, Plan, Rule, Survey
 from fedpact.store.unixfs import leaf_count
@@ -119,6 +128,7 @@ def aggregate(
         WrongArithmetic: this process does not compute as IEEE 754 says.
     """
     check_arithmetic()
+    keep_freed_memory()
     passes = _Passes(layout, updates, base, threads)
     with blaming(rule):
         combination = _surveyed(rule.plan(samples), passes)

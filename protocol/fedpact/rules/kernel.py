@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from fedpact.artifacts.dtypes import Dtype, Floats
 from fedpact.errors import FedpactError, RuleFailed, WrongArithmetic
 from fedpact.rules.optimiser import Optimiser
 from fedpact.rules.rule import PIECE, Combination, Rule, Survey
+
+_LARGEST = 30 << 20
 
 Stored = NDArray[Any]
 """Elements as a file holds them (`Dtype.stored`)."""
@@ -135,6 +138,16 @@ def check_arithmetic() -> None:
         raise WrongArithmetic(
             "arithmetic: expected denormals and rounding to nearest (IEEE 754); a library here has switched them off"
         )
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Has the allocator keep what is freed for the next leaves, so that the system need not clear fresh pages for each.
+
+    The GNU C library gives back whatever lies beyond twice the largest piece that was freed so far, 32 MiB at most
+    (mallopt(3), M_MMAP_THRESHOLD). One that is freed untouched costs nothing; elsewhere this has no effect.
+    """
+    bytearray(_LARGEST)
 
 
 _blas = threading.Lock()

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedpact.artifacts.dtypes import Floats, Integers
 from fedpact.rules.mean import integer_mean
-from fedpact.rules.order import piece_for, ranked
+from fedpact.rules.order import piece_for, ranked, sees_all
 from fedpact.rules.parameters import WithoutParameters
 from fedpact.rules.rule import Blockwise, Combination
 
@@ -34,6 +34,7 @@ class _Middle(Combination):
     def __init__(self, count: int) -> None:
         super().__init__([1] * count)
         self.piece = piece_for(count)
+        self.spreads = sees_all(count)
 
     def floats(self, updates: Sequence[Floats], base: Floats | None) -> Floats:
         low, *high = ranked(updates, _middle(len(updates)))

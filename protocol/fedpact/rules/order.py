@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fedpact.rules.rule import PIECE
 
 _NETWORK = 16  # Updates up to which a network is faster than sorting.
-_TRANSPOSED = 1 << 12
+_TRANSPOSED = 1 << 13
 """Elements of many updates that are transposed and sorted in a core's cache."""
 
 Kind = TypeVar("Kind", bound=np.number[Any])
@@ -31,12 +31,18 @@ def piece_for(count: int) -> int:
     return PIECE if count <= _NETWORK else _TRANSPOSED
 
 
+def sees_all(count: int) -> bool:
+    """Whether `ranked` of so many updates shows what is not finite in any of them, so that nobody has to look first."""
+    return count > _NETWORK
+
+
 def ranked(updates: Sequence[NDArray[Kind]], ranks: range) -> list[NDArray[Kind]]:
     """Order statistics.
 
     Args:
-        updates: K arrays of shape (n,) and one dtype, all finite; n is best at most `piece_for(K)`.
-        ranks: which order statistics, from 0 (the smallest).
+        updates: K arrays of shape (n,) and one dtype; n is best at most `piece_for(K)`. Where an element of any of them
+            is not finite, all its order statistics are NaN if `sees_all(K)`; otherwise they must be finite.
+        ranks: which order statistics in a row, from 0 (the smallest).
 
     Returns:
         For each rank an array of shape (n,), which the caller may overwrite.
@@ -46,11 +52,13 @@ def ranked(updates: Sequence[NDArray[Kind]], ranks: range) -> list[NDArray[Kind]
         # Adding zero copies, and makes a negative zero positive.
         rows: list[NDArray[Kind]] = [np.add(update, dtype.type(0)) for update in updates]
         return _pass(rows, _network(count, ranks), ranks)
-    columns = np.empty((updates[0].size, count), dtype)
-    for place, update in enumerate(updates):
-        np.add(update, dtype.type(0), out=columns[:, place])
+    columns = np.ascontiguousarray(np.stack(updates).T)
     columns.sort(axis=1)
-    return [columns[:, rank] for rank in ranks]
+    found: NDArray[Kind] = columns[:, ranks.start : ranks.stop].T + dtype.type(0)
+    if dtype.kind == "f":
+        # What is not finite is sorted to one of the ends.
+        found[:, ~(np.isfinite(columns[:, 0]) & np.isfinite(columns[:, -1]))] = np.nan
+    return list(found)
 
 
 def _pass(

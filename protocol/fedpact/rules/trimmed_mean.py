@@ -16,7 +16,7 @@ from fedpact.artifacts.dtypes import Floats, Integers
 from fedpact.errors import CharterError
 from fedpact.rules import parameters as read
 from fedpact.rules.mean import added, finite_mean, integer_mean
-from fedpact.rules.order import piece_for, ranked
+from fedpact.rules.order import piece_for, ranked, sees_all
 from fedpact.rules.rule import Blockwise, Combination, Parameters
 
 
@@ -69,6 +69,7 @@ class _Trimmed(Combination):
     def __init__(self, count: int, dropped: int) -> None:
         super().__init__([1] * count)
         self.piece = piece_for(count)
+        self.spreads = sees_all(count)
         self._kept = range(dropped, count - dropped)
 
     def floats(self, updates: Sequence[Floats], base: Floats | None) -> Floats:

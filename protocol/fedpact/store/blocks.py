@@ -6,7 +6,7 @@ of the package reads, and it returns nothing that it has not bounded and hashed.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fedpact.errors import BlockMismatch, BlockMissing
 from fedpact.store.cid import Cid
@@ -44,6 +44,15 @@ class Blocks(Protocol):
         ...
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """Somewhere that has to check blocks itself, as it looks elsewhere for one that is wrong."""
+
+    def fetch(self, cid: Cid) -> bytes:
+        """What `fetch` gives, checked by `check`."""
+        ...
+
+
 class Discard:
     """A store that keeps nothing: where the addresses of what is derived are needed, not the bytes."""
 
@@ -64,7 +73,15 @@ def fetch(blocks: Blocks, cid: Cid) -> bytes:
         BlockMissing: the store has none.
         BlockMismatch: the store has others.
     """
-    data = blocks.get(cid)
+    return blocks.fetch(cid) if isinstance(blocks, Choosing) else check(cid, blocks.get(cid))
+
+
+def check(cid: Cid, data: bytes) -> bytes:
+    """The bytes, if they are those that an address stands for.
+
+    Raises:
+        BlockMismatch: they are others.
+    """
     if len(data) > MAX_BLOCK:
         raise BlockMismatch(str(cid), f"something else: it has more than {MAX_BLOCK} bytes")
     cid.verify(data)

@@ -188,6 +188,44 @@ def read_small(blocks: Blocks, root: Cid, limit: int) -> bytes:
     return data
 
 
+def find_file(blocks: Blocks, root: Cid, limit: int) -> File:
+    """Opens a file of unknown size: its inner nodes and its last leaf are read, which say how long it is.
+
+    Args:
+        limit: bytes that it may have at most; no more of its DAG is read than such a file has.
+
+    Raises:
+        BlockMissing, BlockMismatch: as `open_file` and `File.leaf`.
+        InvalidDag: the root is not the DAG of a file of at most `limit` bytes.
+    """
+    leaves = tuple(_walk(blocks, root, leaf_count(limit), _DEPTH))
+    size = (len(leaves) - 1) * LEAF + len(fetch(blocks, leaves[-1]))
+    if size > limit or build(leaves, size).root != root:
+        raise InvalidDag(f"{root}: not the DAG of a file of at most {limit} bytes")
+    return File(blocks, root, leaves, size)
+
+
+def below(blocks: Blocks, root: Cid) -> Iterator[tuple[Cid, bytes]]:
+    """Every block of a DAG, verified, each before those that it links to, in order; those that repeat do so here.
+
+    Raises, at the first block and between any two:
+        BlockMissing, BlockMismatch: as `fetch`.
+        InvalidDag: a node is none of ours.
+    """
+    yield from _below(blocks, root, _DEPTH)
+
+
+def _below(blocks: Blocks, cid: Cid, depth: int) -> Iterator[tuple[Cid, bytes]]:
+    data = fetch(blocks, cid)
+    yield cid, data
+    if cid.codec is Codec.RAW:
+        return
+    if depth == 0:
+        raise InvalidDag(f"{cid}: deeper than any file")
+    for child in _decode_links(cid, data):
+        yield from _below(blocks, child, depth - 1)
+
+
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
     """The leaves below an address in order, at most `most` of them: what a hostile root can cost is bounded by that."""
     if cid.codec is Codec.RAW:
@@ -213,12 +251,12 @@ def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
 def _encode_node(children: Sequence[tuple[Cid, int, int]]) -> bytes:
     out = bytearray()
     for cid, _, cumulative in children:
-        link = b"\x0a\x24" + bytes(cid) + b"\x12\x00\x18" + _varint(cumulative)
-        out += b"\x12" + _varint(len(link)) + link
-    unixfs = bytearray(b"\x08\x02\x18" + _varint(sum(size for _, size, _ in children)))
+        link = b"\x0a\x24" + bytes(cid) + b"\x12\x00\x18" + varint(cumulative)
+        out += b"\x12" + varint(len(link)) + link
+    unixfs = bytearray(b"\x08\x02\x18" + varint(sum(size for _, size, _ in children)))
     for _, size, _ in children:
-        unixfs += b"\x20" + _varint(size)
-    return bytes(out + b"\x0a" + _varint(len(unixfs)) + unixfs)
+        unixfs += b"\x20" + varint(size)
+    return bytes(out + b"\x0a" + varint(len(unixfs)) + unixfs)
 
 
 def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
@@ -241,7 +279,8 @@ def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
     return links
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number as unsigned varint: seven bits a byte, the lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

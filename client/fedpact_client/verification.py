@@ -1,0 +1,57 @@
+"""Before a silo trains on a model, it derives it again: in full, or a sample of its blocks, as its owner chose."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from decimal import Decimal
+
+from fedpact.artifacts import charter as charters
+from fedpact.audit import Audit, RoundAudit, Scope
+from fedpact.audit.report import report
+from fedpact.audit.round import audit_round
+from fedpact.errors import FedpactError
+from fedpact.ledger.facts import Hash, Identity
+from fedpact.ledger.view import Round
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+from fedpact.store.unixfs import add, leaf_count, read_small
+
+
+class Verifier:
+    """Derives published rounds again.
+
+    Args:
+        blocks: where their artifacts are, and where a report is put.
+        share: of each model's blocks, at least one block; 1 for all of them.
+        threads: leaves that are worked on at once.
+    """
+
+    def __init__(self, identity: Identity, blocks: Blocks, share: Decimal, threads: int = 1) -> None:
+        self._identity = identity
+        self._blocks = blocks
+        self._share = None if share == 1 else share
+        self._threads = threads
+
+    def verify(self, current: Round) -> RoundAudit:
+        """Derives one round. The blocks are drawn now, when its model cannot be changed any more."""
+        try:
+            charter = charters.decode(read_small(self._blocks, current.charter, charters.MAX_BYTES))
+        except FedpactError:
+            charter = None
+        share, seed = self._share, secrets.randbits(64)
+        if share is not None and charter is not None:
+            blocks = leaf_count(charter.layout().size)
+            share = None if math.ceil(share * blocks) == blocks else share
+        scope = Scope(current.number, current.number, share, 0 if share is None else seed)
+        return audit_round(current, charter, self._blocks, scope=scope, threads=self._threads)
+
+    def report(self, current: Round, found: RoundAudit, head: Hash) -> Cid:
+        """Puts what was found into the store, to attest with.
+
+        Raises:
+            StoreError: it cannot be kept.
+        """
+        scope = Scope(current.number, current.number)
+        whole = Audit(scope, rounds=[found], published=[current], head=head)
+        return add(self._blocks, report(self._identity, whole).encode()).root

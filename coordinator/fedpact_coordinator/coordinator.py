@@ -1,0 +1,131 @@
+"""The loop around `decide`: reads the ledger, carries out one decision, and again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from fedpact.artifacts import charter as charters
+from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.manifest import ASSERTED, Line, Manifest
+from fedpact.derivation import Derivation, derive
+from fedpact.ledger.actions import CancelRound, OpenRound, Publish
+from fedpact.ledger.facts import NO_TERMS, Address
+from fedpact.ledger.port import Follower, Ledger, Receipt
+from fedpact.ledger.view import Round
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+from fedpact.store.unixfs import add, read_small
+
+from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
+
+logger = logging.getLogger(__name__)
+
+
+class Coordinator:
+    """One coordinator of one federation. It keeps no state that ledger and store cannot give back.
+
+    Args:
+        account: whose key the ledger sends with.
+        blocks: where updates are read and models are put.
+        follower: reads the ledger; it may be shared within a process.
+        threads: leaves that are aggregated at once.
+        excluded: called with every update that is excluded from what is published.
+
+    Attributes:
+        failed: the manifest of the last round that had too few usable updates for a model.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account: Address,
+        blocks: Blocks,
+        follower: Follower,
+        *,
+        threads: int = 1,
+        excluded: Callable[[Line], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._blocks = blocks
+        self._follower = follower
+        self._threads = threads
+        self._excluded = excluded
+        self._charters: dict[Cid, Charter] = {}
+        self.failed: Manifest | None = None
+        self._reported: Manifest | None = None
+
+    def step(self) -> tuple[Decision, Receipt | None]:
+        """Does the next thing, if there is one; returns what it was, and the receipt of what was sent.
+
+        Nothing is built on an entry that is not confirmed yet.
+
+        Raises:
+            FedpactError: it could not be done. Nothing is half done: the same step can be tried again.
+        """
+        view = self._follower.refresh()
+        current = view.open_round
+        charter = self._charter(view.charter)
+        unusable = current is not None and self.failed is not None and self.failed.transcript == _text(current)
+        now = self._ledger.now()
+        decision = decide(view, now, charter, self._account, unusable=unusable)
+        if isinstance(decision, Wait):
+            return decision, None
+        changed = None if view.round is None else view.round.changed_in
+        if changed is not None and not self._follower.is_confirmed(changed):
+            return Wait(f"the last entry of round {view.number} is in block {changed}, not confirmed yet"), None
+        if isinstance(decision, Aggregate) and current is not None:
+            derived = self._derive(current)
+            missing = [line.index for line in derived.manifest.excluded if line.reason == ASSERTED]
+            if missing and now <= _patient_until(current):
+                shown = ", ".join(map(str, missing[:10]))
+                return Wait(
+                    f"round {current.number}: the update of member {shown} cannot be fetched yet",
+                    _patient_until(current),
+                ), None
+            self._report(derived.manifest)
+            if derived.model is None:
+                self.failed = derived.manifest
+                return self.step()
+            upcoming = charter.terms(self._ledger.now()) if decision.opens_next else NO_TERMS
+            manifest = add(self._blocks, derived.manifest.encode())
+            logger.info("round %d: publishing %s", current.number, derived.model.root)
+            action = Publish(current.number, current.transcript, derived.model.root, manifest.root, upcoming)
+            return decision, self._ledger.send(self._account, action)
+        if isinstance(decision, OpenRound | CancelRound):
+            return decision, self._ledger.send(self._account, decision)
+        return decision, None
+
+    def _derive(self, current: Round) -> Derivation:
+        charter = self._charter(current.charter)
+        return derive(current, charter, self._blocks, into=self._blocks, threads=self._threads)
+
+    def _report(self, manifest: Manifest) -> None:
+        """Says who is left out; once, however often it takes to publish."""
+        if manifest == self._reported:
+            return
+        self._reported = manifest
+        if manifest.not_selected:
+            left, number = len(manifest.not_selected), len(manifest.submissions)
+            logger.info("round %d: %d of %d submissions not selected", manifest.round, left, number)
+        for line in manifest.excluded:
+            logger.warning("round %d: member %d excluded: %s", manifest.round, line.index, line.detail)
+            self._excluded(line)
+
+    def _charter(self, cid: Cid) -> Charter:
+        if cid not in self._charters:
+            charter = charters.decode(read_small(self._blocks, cid, charters.MAX_BYTES))
+            charter.check_installed()  # Without it nothing is done: no round is opened that could not be ended.
+            self._charters[cid] = charter
+        return self._charters[cid]
+
+
+def _patient_until(current: Round) -> int:
+    """Until when an update that cannot be fetched is asked for again: half of the time that is left for publishing.
+    Who comes after `publishBy` does not wait."""
+    return (current.terms.submit_by + current.terms.publish_by) // 2
+
+
+def _text(current: Round) -> str:
+    return "0x" + current.transcript.hex()

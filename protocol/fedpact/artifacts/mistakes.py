@@ -1,0 +1,94 @@
+"""What pydantic finds wrong with a document or a file, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fedpact.artifacts import canonical
+
+Place = tuple[str | int, ...]
+"""Where a value is: the keys that lead to it; in lists its number, from 0."""
+
+
+def first_mistake(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """The first of what is wrong with a document or file as one line: where, what was expected, what was found.
+
+    Args:
+        model: what it should be; where it is given, an unknown key comes with those that are known.
+    """
+    place, message = in_words(error.errors(include_url=False)[0], model)
+    where = canonical.shown(".".join(map(str, place)))
+    return f"{where}: {message}" if where else message
+
+
+def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place, str]:
+    """One mistake that pydantic found: where, and what was expected and found. Arguments as for `first_mistake`."""
+    loc = mistake["loc"]
+    if loc[-1:] in (("str",), ("int",)) and mistake["type"] in _KINDS:  # One of the kinds that a value may have.
+        loc = loc[:-1]
+    if mistake["type"] == "value_error":
+        message = mistake["msg"].removeprefix("Value error, ")
+    elif mistake["type"] == "missing":
+        message = "expected a value, found nothing"
+    elif mistake["type"] == "extra_forbidden":
+        known = ", ".join(_known(model, loc[:-1]))
+        message = f"unknown; expected one of {known}" if known else "expected nothing of this name"
+    else:
+        message = f"expected {_expected(mistake, either=loc != mistake['loc'])}, found {_found(mistake['input'])}"
+    return loc, message
+
+
+_KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "literal_error": "{expected}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+}
+"""What was expected, by the kind of the mistake."""
+
+
+def _expected(mistake: Any, *, either: bool) -> str:
+    """Whatever pydantic says, in our words.
+
+    Args:
+        either: whether text and whole numbers are both allowed.
+    """
+    if isinstance(mistake["input"], float) and (either or mistake["type"] == "string_type"):
+        return 'a decimal number as text, like "0.1"'
+    if either:
+        return "text or a whole number"
+    words = _KINDS.get(mistake["type"])
+    return words.format(**mistake.get("ctx", {})) if words else f"something else ({mistake['msg']})"
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"the number {value}"[:80]
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    return "nothing" if value is None else repr(value[:80] if isinstance(value, str) else str(value)[:80])
+
+
+def _known(model: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys of a section; none where it is not found."""
+    for key in path:
+        fields = getattr(model, "model_fields", {})
+        if key in fields:
+            annotation = fields[key].annotation
+            parts = (annotation, *get_args(annotation))
+            model = next((each for each in parts if hasattr(each, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,51 @@
+"""The record of a contract, read from its chain, and its audit."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from fedpact.audit import Audit, Audited, Finding, audit
+from fedpact.cli.connection import open_blocks, open_ledger
+from fedpact.errors import RecordInconsistent
+from fedpact.ledger.port import Follower
+from fedpact.ledger.record import Record
+from fedpact.settings import Settings
+
+CHAIN = "chain"
+"""The kind of a record that was read from a chain."""
+
+
+def read_chain(settings: Settings) -> Record:
+    """Every entry of the contract that counts as confirmed.
+
+    Raises:
+        InputError: the settings name no node, or no contract.
+        LedgerError: it cannot be read.
+        RecordInconsistent: what the node shows cannot be the contract's.
+    """
+    with closing(open_ledger(settings)) as ledger:
+        follower = Follower(ledger)
+        follower.refresh()
+        confirmed = tuple(entry for entry in follower.entries if follower.is_confirmed(entry))
+        return Record(ledger.identity, CHAIN, confirmed)
+
+
+def audit_chain(settings: Settings, **asked: Any) -> Audited:
+    """Audits a contract by what its chain and the stores say.
+
+    Args:
+        asked: as `fedpact.audit.audit`.
+
+    Raises:
+        FedpactError: as `read_chain` and `fedpact.audit.audit`.
+    """
+    with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
+        follower = Follower(ledger)
+        try:
+            follower.refresh()
+        except RecordInconsistent as error:
+            found = Finding(0, "record", "entries of one contract", str(error))
+            return Audited(Audit(asked["scope"], findings=[found]), ledger.identity)
+        entries = [entry for entry in follower.entries if follower.is_confirmed(entry)]
+        return Audited(audit(ledger.identity, entries, blocks, **asked), ledger.identity)

@@ -1,0 +1,164 @@
+"""`fedpact model`: the models that rounds published."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedpact.cli.options import READING, AsJson, with_settings
+from fedpact.cli.rounds import the_round
+from fedpact.errors import FedpactError, InvalidWeights, StoreError
+from fedpact.settings import Settings
+
+if TYPE_CHECKING:
+    from fedpact.artifacts.weights import Layout
+    from fedpact.ledger.view import Round, View
+    from fedpact.store.blocks import Blocks
+    from fedpact.store.cid import Cid
+    from fedpact.store.unixfs import File
+
+model_group = typer.Typer(help="The models that rounds published.", no_args_is_help=True, rich_markup_mode=None)
+_Number = Annotated[
+    int | None,
+    typer.Option("--round", metavar="N", help="The round that published it; else the last that stands.", min=1),
+]
+
+
+@model_group.command()
+@with_settings(*READING, "store")
+def get(
+    settings: Settings,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")],
+    number: _Number = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a published model to a file, every block of it verified.
+
+    Whether it follows from the members' updates is what `fedpact audit` answers.
+
+    \b
+    Examples:
+      fedpact model get -o model.safetensors
+      fedpact model get --round 3 -o model-3.safetensors
+    """
+    from fedpact.cli.connection import open_blocks
+    from fedpact.files import replacing
+
+    published = _published(settings, number)
+    with closing(open_blocks(settings, writable=False)) as blocks:
+        file, layout = _open(published, blocks)
+        try:
+            with replacing(output) as written:
+                for index in range(len(file.leaves)):
+                    leaf = file.leaf(index)
+                    if not leaf.startswith(layout.header_in(index)):
+                        raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
+                    written.write(leaf)
+        except OSError as error:
+            raise StoreError(f"{output}: cannot be written: {error.strerror}") from None
+    answer = {**published.summary(), "output": str(output), "bytes": file.size}
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        return
+    published.say()
+    typer.echo(f"output: {output}, {file.size:,} bytes")
+
+
+@model_group.command()
+@with_settings(*READING, "store")
+def show(settings: Settings, number: _Number = None, as_json: AsJson = False) -> None:
+    """Show what a published model is: its round, its address, its tensors.
+
+    \b
+    Example:
+      fedpact model show --round 3
+    """
+    from fedpact.cli.connection import open_blocks
+
+    published = _published(settings, number)
+    with closing(open_blocks(settings, writable=False)) as blocks:
+        file, layout = _open(published, blocks)
+    answer = {
+        **published.summary(),
+        "bytes": file.size,
+        "tensors": [
+            {"name": each.name, "dtype": each.dtype, "shape": list(each.shape), "bytes": each.nbytes}
+            for each in layout.tensors
+        ],
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        return
+    published.say()
+    typer.echo(f"bytes: {file.size:,}")
+    for each in layout.tensors:
+        typer.echo(f"tensor: {each.name}, {each.dtype} {list(each.shape)}, {each.nbytes:,} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A published model.
+
+    Attributes:
+        round: the round that published it.
+        model: its address.
+        stands: whether the next round builds on it; a rewind disowns those that it goes back behind.
+    """
+
+    round: Round
+    model: Cid
+    stands: bool
+
+    def summary(self) -> dict[str, Any]:
+        """As a program reads it."""
+        return {"round": self.round.number, "model": str(self.model), "stands": self.stands}
+
+    def say(self) -> None:
+        """As a person reads it."""
+        typer.echo(f"round: {self.round.number}{'' if self.stands else ', disowned by a rewind'}")
+        typer.echo(f"model: {self.model}")
+
+
+def _published(settings: Settings, number: int | None) -> _Published:
+    from fedpact.cli.connection import open_follower, open_ledger
+
+    with closing(open_ledger(settings)) as ledger:
+        return _choose(open_follower(ledger).refresh(), number)
+
+
+def _choose(view: View, number: int | None) -> _Published:
+    """The round whose model is wanted.
+
+    Raises:
+        FedpactError: it published none.
+    """
+    from fedpact.overview import standing
+
+    stand = standing(view)
+    if number is None:
+        if not stand:
+            raise FedpactError("model: no round has published one that stands; the first model is the genesis")
+        number = stand[0].number
+    found = the_round(view, number)
+    if found.model is None:
+        raise FedpactError(f"round {number}: expected a published model, found that the round is {found.status.value}")
+    return _Published(found, found.model, any(each.number == number for each in stand))
+
+
+def _open(published: _Published, blocks: Blocks) -> tuple[File, Layout]:
+    """The file of a model, and its layout by the charter of its round.
+
+    Raises:
+        FedpactError: the store lacks the charter or a block, or has others.
+    """
+    from fedpact.artifacts import charter as charters
+    from fedpact.store.unixfs import open_file, read_small
+
+    layout = charters.decode(read_small(blocks, published.round.charter, charters.MAX_BYTES)).layout()
+    return open_file(blocks, published.model, layout.size), layout

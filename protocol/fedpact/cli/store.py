@@ -1,0 +1,209 @@
+"""`fedpact store`: files in stores, and a store offered to others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedpact.cli.options import AsJson, warn, with_settings
+from fedpact.errors import InputError, Interrupted, StoreError
+from fedpact.settings import Settings
+
+if TYPE_CHECKING:
+    from fedpact.store.cid import Cid
+    from fedpact.store.several import SeveralBlocks
+    from fedpact.store.unixfs import File
+
+_LIMIT = 1 << 36  # 64 GiB.
+_AT_ONCE = 8
+
+store = typer.Typer(help="Put files into stores, get them out, offer a store to others.")
+
+Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
+Size = Annotated[
+    int | None, typer.Option(metavar="BYTES", help="How long the file must be, where you know; at most 64 GiB if not.")
+]
+
+
+@store.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@store.command()
+@with_settings("store")
+def serve(
+    settings: Settings,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A directory with blocks; else the first of the settings.")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Listen here; 0.0.0.0 for everyone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8181,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
+) -> None:
+    """Offer a directory's blocks to others, read only, until you stop it.
+
+    It is a trustless gateway of IPFS: whoever knows the address of a block gets it, whole or not at all, and checks it
+    himself. There is no list of what is here.
+
+    \b
+    Examples:
+      fedpact store serve store --host 0.0.0.0 --port 8181
+      curl http://127.0.0.1:8181/ipfs/bafkrei…?format=raw
+    """
+    from fedpact.store.directory import DirectoryBlocks
+    from fedpact.store.server import BlockServer
+
+    if directory is None:
+        directory = Path(settings.need("store")[0])
+    if not directory.exists():
+        warn(f"{directory}: nothing there yet; whoever stores the first block makes it")
+    elif not directory.is_dir():
+        raise InputError(f"{directory}: expected a directory with blocks, found something else")
+    if access_log:
+        import logging
+
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    server = BlockServer(DirectoryBlocks(directory), host=host, port=port, access_log=access_log)
+    try:
+        if as_json:
+            typer.echo(json.dumps({"url": server.url, "store": f"gateway+{server.url}"}))
+        else:
+            typer.echo(f"serving {directory} at {server.url}\nothers read it with --store gateway+{server.url}")
+        sys.stdout.flush()
+        server.run()
+    except Interrupted:
+        pass  # That is how it ends.
+
+
+@store.command()
+def cid(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the address of a file. Nothing is stored."""
+    from fedpact.workdir import address_of
+
+    with _file(file):
+        found = address_of(file)
+    _answer(str(found), {"cid": str(found), "size": file.stat().st_size}, as_json=as_json)
+
+
+@store.command()
+@with_settings("store")
+def add(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put a file into a store; print its address."""
+    from fedpact.store.unixfs import LEAF, add_leaf, add_nodes
+
+    with _opened(settings, writable=True) as blocks, _file(file), file.open("rb") as data:
+        leaves: list[Cid] = []
+        size = 0
+        while (piece := data.read(LEAF)) or not leaves:
+            leaves.append(add_leaf(blocks, piece))
+            size += len(piece)
+        dag = add_nodes(blocks, leaves, size)
+    _answer(str(dag.root), {"cid": str(dag.root), "size": size}, as_json=as_json)
+
+
+@store.command()
+@with_settings("store")
+def get(
+    settings: Settings,
+    address: Address,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; replaced if it is there.")],
+    size: Size = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a file to the disk, each block verified. What other stores had is not kept in the first.
+
+    \b
+    Example:
+      fedpact store get bafybei… -o model.safetensors --store store --store gateway+https://silo.example
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fedpact.files import check_can_be_made, replacing
+
+    with _file(output):
+        check_can_be_made(output)
+    with _opened(settings, writable=False) as blocks:
+        file = _find(blocks, address, size)
+        with _file(output), replacing(output) as target, ThreadPoolExecutor(_AT_ONCE) as pool:
+            for first in range(0, len(file.leaves), _AT_ONCE):
+                for leaf in pool.map(file.leaf, range(first, min(first + _AT_ONCE, len(file.leaves)))):
+                    target.write(leaf)
+        moved = {name: each.bytes_read for name, each in blocks.moved.items()}
+    told = f"{output}: {file.size} bytes"
+    _answer(told, {"cid": str(file.root), "size": file.size, "file": str(output), "read": moved}, as_json=as_json)
+
+
+@store.command()
+@with_settings("store")
+def stat(settings: Settings, address: Address, size: Size = None, as_json: AsJson = False) -> None:
+    """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not."""
+    from fedpact.store.unixfs import build
+
+    with _opened(settings, writable=False) as blocks:
+        file = _find(blocks, address, size)
+    leaves, nodes = len(file.leaves), len(build(file.leaves, file.size).nodes)
+    told = f"{file.size} bytes in {leaves} {'leaf' if leaves == 1 else 'leaves'}, {nodes} inner nodes above"
+    _answer(told, {"cid": str(file.root), "size": file.size, "leaves": leaves, "nodes": nodes}, as_json=as_json)
+
+
+def _find(blocks: SeveralBlocks, address: str, size: int | None) -> File:
+    """The file at an address.
+
+    Raises:
+        InputError: the address or the size is none.
+        FedpactError: as `find_file` and `open_file`.
+    """
+    from fedpact.errors import InvalidCid
+    from fedpact.store.cid import Cid
+    from fedpact.store.unixfs import find_file, open_file
+
+    try:
+        root = Cid.parse(address)
+    except InvalidCid as error:
+        raise InputError(str(error)) from None
+    if size is None:
+        return find_file(blocks, root, _LIMIT)
+    if not 0 <= size <= _LIMIT:
+        raise InputError(f"size: expected 0 to {_LIMIT} bytes, found {size}")
+    return open_file(blocks, root, size)
+
+
+@contextmanager
+def _opened(settings: Settings, *, writable: bool) -> Iterator[SeveralBlocks]:
+    from fedpact.cli.connection import open_blocks
+
+    with closing(open_blocks(settings, writable=writable)) as blocks:
+        yield blocks
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[None]:
+    """What a disk says about a file, in a line.
+
+    Raises:
+        StoreError: it cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from None
+
+
+def _answer(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    typer.echo(json.dumps(facts) if as_json else told)

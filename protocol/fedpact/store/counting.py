@@ -1,0 +1,60 @@
+"""How much a store moved, for metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What went out of a store and into it since it was opened, in blocks and bytes."""
+
+    blocks_read: int = 0
+    bytes_read: int = 0
+    blocks_written: int = 0
+    bytes_written: int = 0
+
+
+class CountedBlocks:
+    """Another store, counted.
+
+    Args:
+        blocks: the store.
+        name: what it is called where its numbers are shown; holds no secret.
+    """
+
+    def __init__(self, blocks: Blocks, name: str) -> None:
+        self.blocks, self.name = blocks, name
+        self._moved = Moved()
+        self._lock = threading.Lock()
+
+    @property
+    def moved(self) -> Moved:
+        """What was moved so far."""
+        return self._moved
+
+    def get(self, cid: Cid) -> bytes:
+        data = self.blocks.get(cid)
+        with self._lock:
+            old = self._moved
+            self._moved = Moved(old.blocks_read + 1, old.bytes_read + len(data), old.blocks_written, old.bytes_written)
+        return data
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        self.blocks.put(cid, data)
+        with self._lock:
+            old = self._moved
+            self._moved = Moved(old.blocks_read, old.bytes_read, old.blocks_written + 1, old.bytes_written + len(data))
+
+    def has(self, cid: Cid) -> bool:
+        return self.blocks.has(cid)
+
+    def close(self) -> None:
+        """Closes the store, if it can be closed."""
+        with contextlib.suppress(AttributeError):
+            self.blocks.close()  # type: ignore[attr-defined]  # Not every store has something to close.

@@ -1,0 +1,166 @@
+"""Blocks from a trustless HTTP gateway of IPFS: `GET BASE/ipfs/CID?format=raw`, read only.
+
+A gateway may withhold a block or answer with another, which `fetch` sees; what it cannot do is cost more than a
+bounded answer and a bounded time. Redirects are not followed, and nothing is decompressed. httpcore, on which httpx
+stands, is used as it is: these are what httpx would add, and it takes no deadline for a whole answer.
+
+Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from urllib.parse import urlsplit
+
+import httpcore
+
+from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
+from fedpact.store.blocks import MAX_BLOCK
+from fedpact.store.cid import Cid
+from fedpact.store.deadline import Deadline, DeadlineBackend
+
+RAW = "application/vnd.ipld.raw"
+"""The media type of a block as it is."""
+_TRIES = 3
+_FIRST_PAUSE = 0.2
+_REST_SECONDS = 2.0, 30.0  # As long as it took to find out, within these.
+_TEMPORARY = frozenset({429, 500, 502, 503, 504})
+_GONE = frozenset({404, 410})
+_ASIDE = 1 << 16  # Of an answer that is no block so much is read, to keep the connection.
+
+
+class GatewayBlocks:
+    """Reads blocks from a gateway.
+
+    Args:
+        url: `http://host[:port][/path]` or `https://…`; what follows is asked for below it.
+        seconds: that one block may take, with all tries.
+        connections: that are kept at most; as many blocks are read at once.
+
+    Raises:
+        InputError: the URL is not of this form.
+    """
+
+    def __init__(self, url: str, *, seconds: float = 60.0, connections: int = 64) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        plain = not (parts.query or parts.fragment or parts.username or parts.password)
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not plain:
+            # A URL may hold a password, so it is not shown.
+            raise InputError("gateway: expected http://host:port or https://host, with a path at most; found otherwise")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.name = f"gateway {parts.scheme}://{host}" + (f":{port}" if port else "")
+        self._base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}/ipfs/"
+        self._seconds = seconds
+        self._deadline = Deadline()
+        self._unreachable = (0.0, "")  # Until when nobody tries again, and why.
+        self._pool = httpcore.ConnectionPool(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=4.0,  # Less than servers wait, so that few are closed just as they are used.
+            network_backend=DeadlineBackend(self._deadline),
+        )
+
+    def get(self, cid: Cid) -> bytes:
+        return self._ask("GET", cid)
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        raise StoreError(f"block {cid}: {self.name} can only be read from")
+
+    def has(self, cid: Cid) -> bool:
+        try:
+            self._ask("HEAD", cid)
+        except Unreachable:
+            raise
+        except BlockMissing:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Closes all connections. The store can be used again."""
+        self._pool.close()
+
+    def _ask(self, method: str, cid: Cid) -> bytes:
+        """Asks until there is an answer, or time or tries have run out.
+
+        Raises:
+            BlockMissing: as `Blocks.get`; `Unreachable` where there is no usable answer.
+        """
+        until, why = self._unreachable
+        if time.monotonic() < until:  # Each of thousands of blocks would wait in vain.
+            raise Unreachable(str(cid), f"{self.name}: {why}")
+        began = time.monotonic()
+        end = began + self._seconds
+        with self._deadline.within(self._seconds):
+            for again in range(_TRIES):
+                try:
+                    return self._once(method, cid)
+                except _TemporaryAnswer as error:
+                    said, reached = str(error), True
+                except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+                    said, reached = _in_words(error), False
+                pause = _FIRST_PAUSE * 4**again * random.uniform(0.5, 1)  # noqa: S311  # To spread load, no secret.
+                if again == _TRIES - 1 or time.monotonic() + pause >= end:
+                    break
+                time.sleep(pause)
+        if not reached:
+            now = time.monotonic()
+            least, most = _REST_SECONDS
+            self._unreachable = now + min(max(least, now - began), most), said
+        raise Unreachable(str(cid), f"{self.name}: {said}")
+
+    def _once(self, method: str, cid: Cid) -> bytes:
+        headers = [("Accept", RAW), ("Accept-Encoding", "identity"), ("User-Agent", "fedpact")]
+        url = f"{self._base}{cid}?format=raw"
+        # A full pool is waited for no longer than a server.
+        extensions = {"timeout": {"pool": self._deadline.left()}}
+        with self._pool.stream(method, url, headers=headers, extensions=extensions) as response:
+            found = {name.lower(): value for name, value in response.headers}
+            if response.status != 200:
+                _read(response, _ASIDE)
+                if response.status in _GONE:
+                    raise BlockMissing(str(cid), self.name)
+                if response.status in _TEMPORARY:
+                    raise _TemporaryAnswer(f"answers with HTTP status {response.status}")
+                raise Unreachable(str(cid), f"{self.name}: answers with HTTP status {response.status}")
+            if method == "HEAD":
+                return b""
+            self._check(cid, "Content-Type", RAW, found.get(b"content-type", b"").partition(b";")[0])
+            self._check(cid, "Content-Encoding", "identity", found.get(b"content-encoding", b"identity"))
+            return _read(response, MAX_BLOCK + 1)
+
+    def _check(self, cid: Cid, name: str, expected: str, found: bytes) -> None:
+        text = found[:80].decode("latin-1").strip().lower()
+        if text != expected:
+            raise Unreachable(str(cid), f"{self.name}: {name}: expected {expected}, found {text!r}")
+
+
+class _TemporaryAnswer(Exception):
+    """An answer that may be another one soon."""
+
+
+def _read(response: httpcore.Response, limit: int) -> bytes:
+    """The first bytes of an answer."""
+    data = bytearray()
+    for piece in response.iter_stream():
+        data += piece
+        if len(data) >= limit:
+            break
+    return bytes(memoryview(data)[:limit])
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong on the way."""
+    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+        (httpcore.PoolTimeout, "too many blocks are being read at once"),
+        (httpcore.TimeoutException, "no answer in time"),
+        (httpcore.ConnectError, "cannot be reached"),
+        (httpcore.ProtocolError, "the answer is broken off, or not HTTP"),
+    )
+    said = next((words for kind, words in kinds if isinstance(error, kind)), "the connection broke")
+    detail = " ".join(str(error).split())[:120]
+    return f"{said} ({detail})" if detail else said

@@ -1,0 +1,136 @@
+"""Several stores as one: read in order, written to the first.
+
+A block that is missing, wrong or out of reach in one store is taken from the next, so one that withholds or lies costs
+time and nothing else. That needs each block to be checked here: `fedpact.store.fetch` leaves it to this one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
+from fedpact.store.blocks import check
+from fedpact.store.cid import Cid
+from fedpact.store.counting import CountedBlocks, Moved
+
+_log = logging.getLogger(__name__)
+
+
+class SeveralBlocks:
+    """Reads from several stores, writes to the first.
+
+    Args:
+        stores: in the order in which they are asked, each under a name without secrets.
+        writable: whether the first is written to.
+        keep_reads: whether a block that another store had is kept in the first, where that is writable. A block that
+            is damaged in the first is mended in any case.
+    """
+
+    def __init__(self, stores: Sequence[CountedBlocks], *, writable: bool = True, keep_reads: bool = True) -> None:
+        self._stores = tuple(stores)
+        self._writable, self._keep_reads = writable, keep_reads
+        self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
+
+    @property
+    def moved(self) -> Mapping[str, Moved]:
+        """What each store moved so far, by its name."""
+        return {each.name: each.moved for each in self._stores}
+
+    def get(self, cid: Cid) -> bytes:
+        """As `Blocks.get`: the bytes that the address stands for, where any store has them.
+
+        Otherwise it is, in this order: an error where a store of one's own failed; `Unreachable` where somebody else's
+        gave no answer, as that one may have had them; wrong bytes where a store had such; missing.
+        """
+        return self._stores[0].get(cid) if len(self._stores) == 1 else self._read(cid)[0]
+
+    def fetch(self, cid: Cid) -> bytes:
+        """As `fedpact.store.fetch`, which calls this: the same as `get`, checked once."""
+        if len(self._stores) == 1:
+            return check(cid, self._stores[0].get(cid))
+        data, wrong = self._read(cid)
+        if wrong is not None:
+            raise wrong
+        return data
+
+    def _read(self, cid: Cid) -> tuple[bytes, BlockMismatch | None]:
+        """The right bytes, or wrong ones and what is wrong with them."""
+        wrong: tuple[bytes, BlockMismatch] | None = None
+        damaged = False
+        failed: list[str] = []
+        silent: Unreachable | None = None
+        for place, store in enumerate(self._stores):
+            data = b""
+            try:
+                data = store.get(cid)
+                check(cid, data)
+            except Unreachable as error:
+                self._note(store.name, str(error))
+                silent = silent or error
+                continue
+            except BlockMissing:
+                self._note(store.name)
+                continue
+            except StoreError as error:
+                failed.append(str(error))
+                continue
+            except BlockMismatch as error:
+                self._note(store.name)
+                _log.warning("%s: %s", store.name, error)
+                damaged = damaged or not place
+                wrong = wrong or (data, error)
+                continue
+            self._note(store.name)
+            if place and self._writable and (self._keep_reads or damaged):
+                self._keep(cid, data)
+            return data, None
+        if failed:
+            raise StoreError(failed[0] if len(failed) == 1 else f"block {cid}: no store has it: {'; '.join(failed)}")
+        if silent is not None:
+            raise silent
+        if wrong is not None:
+            return wrong
+        raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        if not self._writable:
+            raise StoreError(f"block {cid}: these stores were opened to be read from")
+        self._stores[0].put(cid, data)
+
+    def has(self, cid: Cid) -> bool:
+        """Whether the store that is written to keeps something under an address; where none is, whether any does.
+
+        A block is written unless it is there: that another keeps it, for how long nobody knows, is no reason not to.
+        """
+        silent: StoreError | None = None
+        for store in self._stores[:1] if self._writable else self._stores:
+            try:
+                if store.has(cid):
+                    return True
+            except StoreError as error:
+                silent = error
+        if silent is not None:
+            raise silent
+        return False
+
+    def close(self) -> None:
+        """Closes all stores."""
+        for store in self._stores:
+            store.close()
+
+    def _note(self, name: str, trouble: str = "") -> None:
+        """Says when a store becomes silent, and when it answers again; not for each of thousands of blocks."""
+        if trouble and name not in self._silent:
+            self._silent.add(name)
+            _log.warning("%s; what only it has is missing until it answers", trouble)
+        elif not trouble and name in self._silent:
+            self._silent.discard(name)
+            _log.info("%s: answers again", name)
+
+    def _keep(self, cid: Cid, data: bytes) -> None:
+        """Keeps what was read elsewhere. Where that fails, the reading has not."""
+        try:
+            self._stores[0].put(cid, data)
+        except StoreError as error:
+            _log.warning("read, but not kept: %s", error)

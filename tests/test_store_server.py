@@ -1,0 +1,440 @@
+"""The block server: the trustless gateway of IPFS, asked by our own reader and by hand."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from faulty_blocks import FaultyBlocks
+from fedpact.errors import BlockMissing, InputError, StoreError
+from fedpact.store import MAX_BLOCK, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, unixfs
+from fedpact.store.connection import PatientConnection
+from fedpact.store.gateway import GatewayBlocks
+from fedpact.store.server import BlockServer
+from fedpact.store.unixfs import LEAF, add, address, open_file
+
+RAW, CAR = "application/vnd.ipld.raw", "application/vnd.ipld.car"
+DATA = b"what a silo trained"
+CID = Cid.of(DATA)
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Served:
+    """A server over a store that can fail, and ways to ask it."""
+
+    def __init__(self, blocks: FaultyBlocks) -> None:
+        self.blocks = blocks
+        self.server = BlockServer(blocks)
+        self.server.start()
+        self.host, self.port = "127.0.0.1", int(self.server.url.rpartition(":")[2])
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): each for name, each in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): each for name, each in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((self.host, self.port), timeout=20)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A server over an empty store in memory."""
+    served = Served(FaultyBlocks())
+    yield served
+    served.server.stop()
+
+
+# ------------------------------------------------------------------------------------------------------- our own reader
+
+
+def test_what_is_put_into_a_directory_is_read_through_the_gateway(tmp_path: Path) -> None:
+    """A file of several leaves, by eight threads, is the same file; what is not there is missing."""
+    data = os.urandom(5 * LEAF + 77)
+    directory = DirectoryBlocks(tmp_path, sync=False)
+    dag = add(directory, data)
+    server = BlockServer(directory)
+    server.start()
+    gateway = GatewayBlocks(server.url)
+    file = open_file(gateway, dag.root, len(data))
+    with ThreadPoolExecutor(8) as pool:
+        assert b"".join(pool.map(file.leaf, range(len(file.leaves)))) == data
+    assert gateway.has(dag.root)
+    assert not gateway.has(CID)
+    with pytest.raises(BlockMissing):
+        gateway.get(CID)
+    gateway.close()
+    server.stop()
+
+
+@pytest.mark.parametrize("length", [0, 1, (1 << 18) - 1, 1 << 18, LEAF, MAX_BLOCK])
+def test_a_block_of_any_length_is_served(served: Served, length: int) -> None:
+    """Blocks from nothing to 2 MiB arrive whole, with their length known beforehand."""
+    data = os.urandom(length)
+    served.blocks.put(Cid.of(data), data)
+    gateway = GatewayBlocks(served.server.url)
+    assert fetch(gateway, Cid.of(data)) == data
+    gateway.close()
+    status, headers, body = served.ask(f"/ipfs/{Cid.of(data)}?format=raw")
+    assert (status, headers["content-length"], body) == (200, str(length), data)
+
+
+@pytest.mark.parametrize("wrong", [b"something else", b"", DATA[:-1], bytes(MAX_BLOCK + 1)], ids=len)
+def test_a_damaged_block_is_never_served(served: Served, wrong: bytes) -> None:
+    """A block that does not hash to its address is not here, and whoever asks can look elsewhere."""
+    served.blocks.put(CID, DATA)
+    served.blocks.damaged[CID] = wrong
+    status, _, body = served.ask(f"/ipfs/{CID}?format=raw")
+    assert status == 404
+    assert body == f"block {CID}: not here in one piece\n".encode()
+    gateway = GatewayBlocks(served.server.url)
+    with pytest.raises(BlockMissing):
+        fetch(gateway, CID)
+    gateway.close()
+
+
+def test_a_store_that_fails_says_nothing_of_where_it_is(served: Served) -> None:
+    """HTTP 500 and one line without a path."""
+    served.blocks.put(CID, DATA)
+    served.blocks.broken.add(CID)
+    status, _, body = served.ask(f"/ipfs/{CID}?format=raw")
+    assert (status, body) == (500, f"block {CID}: the store does not answer\n".encode())
+    gateway = GatewayBlocks(served.server.url)
+    with pytest.raises(StoreError, match="HTTP status 500") as caught:
+        gateway.get(CID)
+    assert not isinstance(caught.value, BlockMissing)
+    gateway.close()
+
+
+# ------------------------------------------------------------------------------------------------- the specification
+
+
+def test_the_headers_of_a_block(served: Served) -> None:
+    """As the specification of trustless gateways names them."""
+    served.blocks.put(CID, DATA)
+    status, headers, body = served.ask(f"/ipfs/{CID}?format=raw")
+    assert (status, body) == (200, DATA)
+    assert headers == {
+        "content-type": RAW,
+        "content-length": str(len(DATA)),
+        "content-disposition": f'attachment; filename="{CID}.bin"',
+        "accept-ranges": "none",
+        "cache-control": "public, max-age=29030400, immutable",
+        "etag": f'"{CID}.raw"',
+        "vary": "Accept",
+        "x-content-type-options": "nosniff",
+        "x-ipfs-path": f"/ipfs/{CID}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "expected"),
+    [
+        ("?format=raw", "*/*", RAW),
+        ("", RAW, RAW),
+        ("", f"text/html, {RAW};q=0.5", RAW),
+        ("?format=raw", CAR, RAW),
+        ("?format=car", "*/*", f"{CAR}; version=1; order=dfs; dups=y"),
+        ("?format=car", RAW, f"{CAR}; version=1; order=dfs; dups=y"),
+        ("", f"{CAR}; version=1; order=unk; dups=n", f"{CAR}; version=1; order=dfs; dups=n"),
+        ("?format=car&car-dups=n", "*/*", f"{CAR}; version=1; order=dfs; dups=n"),
+        ("?format=car&dag-scope=entity", "*/*", f"{CAR}; version=1; order=dfs; dups=y"),
+    ],
+)
+def test_what_is_asked_for_is_what_comes(served: Served, query: str, accept: str, expected: str) -> None:
+    """The form is named in the query, which wins, or in the header."""
+    served.blocks.put(CID, DATA)
+    status, headers, _ = served.ask(f"/ipfs/{CID}{query}", Accept=accept)
+    assert (status, headers.get("content-type")) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        (f"/ipfs/{CID}", "*/*", 406),
+        (f"/ipfs/{CID}", "text/html", 406),
+        (f"/ipfs/{CID}?format=dag-json", RAW, 406),
+        (f"/ipfs/{CID}?format=tar", "*/*", 406),
+        (f"/ipfs/{CID}", f"{CAR}; version=2", 406),
+        (f"/ipfs/{CID}?format=car&car-order=bfs", "*/*", 406),
+        (f"/ipfs/{CID}?format=car&dag-scope=everything", "*/*", 400),
+        (f"/ipfs/{CID}?format=car&entity-bytes=0:10", "*/*", 400),
+        ("/ipfs/QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n?format=raw", "*/*", 400),
+        (f"/ipfs/{str(CID).upper()}?format=raw", "*/*", 400),
+        (f"/ipfs/{CID}/below?format=raw", "*/*", 400),
+        ("/ipfs/../../etc/passwd?format=raw", "*/*", 400),
+        ("/ipfs/%2e%2e%2f%2e%2e%2fetc%2fpasswd?format=raw", "*/*", 400),
+        ("/ipfs/?format=raw", "*/*", 400),
+        ("/ipfs/%00?format=raw", "*/*", 400),
+        ("/", "*/*", 404),
+        ("/blocks/", "*/*", 404),
+        (f"/ipns/{CID}?format=raw", "*/*", 404),
+        (f"/ipfs/{Cid.of(b'elsewhere')}?format=raw", "*/*", 404),
+        (f"/ipfs/{Cid.of(b'elsewhere')}?format=car", "*/*", 404),
+        (f"/ipfs/{Cid(CID.digest, Codec.DAG_PB)}?format=raw", "*/*", 404),
+    ],
+)
+def test_what_is_not_offered_is_refused(served: Served, path: str, accept: str, status: int) -> None:
+    """400 for what is no address of ours, 406 for other forms, 404 for what is not here; never a block."""
+    served.blocks.put(CID, DATA)
+    found, headers, body = served.ask(path, Accept=accept)
+    assert found == status
+    assert DATA not in body
+    assert len(body) < 400
+    assert headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_written(served: Served, method: str) -> None:
+    """Every other method is refused, and no browser is told that it may."""
+    status, headers, _ = served.ask(f"/ipfs/{CID}?format=raw", method)
+    assert status == 405
+    assert not [name for name in headers if name.startswith("access-control")]
+    assert served.blocks.written == []
+
+
+@pytest.mark.parametrize("form", ["raw", "car"])
+def test_a_head_has_no_body(served: Served, form: str) -> None:
+    """HEAD answers as GET does, without the body."""
+    served.blocks.put(CID, DATA)
+    status, headers, body = served.ask(f"/ipfs/{CID}?format={form}", "HEAD")
+    assert (status, body) == (200, b"")
+    expected = served.ask(f"/ipfs/{CID}?format={form}")[1]
+    assert {**headers, "transfer-encoding": ""} == {**expected, "transfer-encoding": ""}
+    assert served.ask(f"/ipfs/{Cid.of(b'elsewhere')}?format={form}", "HEAD")[0] == 404
+
+
+@pytest.mark.parametrize("form", ["raw", "car", "car&car-dups=n", "car&dag-scope=block"])
+def test_what_the_client_has_is_not_sent_again(served: Served, form: str) -> None:
+    """Each form has an Etag of its own, by which 304 is answered."""
+    served.blocks.put(CID, DATA)
+    etag = served.ask(f"/ipfs/{CID}?format={form}")[1]["etag"]
+    status, _, body = served.ask(f"/ipfs/{CID}?format={form}", If_None_Match=f'"other", {etag}')
+    assert (status, body) == (304, b"")
+    assert served.ask(f"/ipfs/{CID}?format={form}", If_None_Match='"other"')[0] == 200
+
+
+# ------------------------------------------------------------------------------------------------------------- as a CAR
+
+
+def read_car(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A CAR read by its specification alone: the root of its header, and its blocks."""
+
+    def varint(at: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            value |= (data[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if data[at - 1] < 0x80:
+                return value, at
+
+    length, at = varint(0)
+    header = data[at : at + length]
+    root = header[-45:-9]
+    # DAG-CBOR: a map of two; "roots", a list of one, tag 42 on 37 bytes with a leading zero; "version", 1.
+    assert header == b"\xa2\x65roots\x81\xd8\x2a\x58\x25\x00" + root + b"\x67version\x01"
+    at += length
+    blocks = []
+    while at < len(data):
+        length, at = varint(at)
+        blocks.append((data[at : at + 36], data[at + 36 : at + length]))
+        at += length
+    assert at == len(data)
+    return root, blocks
+
+
+@pytest.mark.parametrize("size", [0, 5, LEAF, 2 * LEAF + 3, 9 * LEAF])
+def test_a_car_holds_the_dag_depth_first(served: Served, size: int) -> None:
+    """The root first, then what it links to, in order: who reads one block after the other reads the file."""
+    data = os.urandom(size)
+    dag = add(served.blocks, data)
+    status, _, body = served.ask(f"/ipfs/{dag.root}?format=car")
+    assert status == 200
+    root, blocks = read_car(body)
+    assert root == bytes(dag.root)
+    inner = [(bytes(cid), node) for cid, node in dag.nodes]
+    assert blocks[: len(inner)] == inner
+    leaves = blocks[len(inner) :]
+    assert b"".join(leaf for _, leaf in leaves) == data
+    assert [cid for cid, _ in leaves] == [bytes(cid) for cid in dag.leaves]
+
+
+def test_the_order_of_a_deep_dag(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two levels of inner nodes each subtree comes whole before the next; what repeats can be left out."""
+    monkeypatch.setattr(unixfs, "LINKS", 4)
+    data = bytes(4 * LEAF) + b"end"
+    dag = add(served.blocks, data)
+    leaf, last = dag.leaves[0], dag.leaves[-1]
+    left, right, root = (cid for cid, _ in dag.nodes)
+    for query, expected in (
+        ("", (root, left, leaf, leaf, leaf, leaf, right, last)),
+        ("&car-dups=n", (root, left, leaf, right, last)),
+        ("&dag-scope=block", (root,)),
+    ):
+        _, _, body = served.ask(f"/ipfs/{root}?format=car{query}")
+        assert [cid for cid, _ in read_car(body)[1]] == [bytes(each) for each in expected]
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged", "broken"])
+def test_a_car_that_cannot_be_ended_is_cut_off(served: Served, fault: str) -> None:
+    """Where a block in the middle is not to be had the answer breaks off: nobody takes it for whole."""
+    data = os.urandom(4 * LEAF)
+    dag = add(served.blocks, data)
+    if fault == "damaged":
+        served.blocks.damaged[dag.leaves[2]] = b"other"
+    else:
+        getattr(served.blocks, fault).add(dag.leaves[2])
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        served.ask(f"/ipfs/{dag.root}?format=car")
+    assert data[2 * LEAF :][:100] not in caught.value.partial
+    assert served.ask(f"/ipfs/{dag.leaves[0]}?format=raw")[0] == 200
+
+
+def test_a_dag_that_is_none_of_ours_ends(served: Served) -> None:
+    """A node that links to itself cannot exist; one deeper than any file, or without links, is cut off."""
+    cid = Cid.of(b"bottom")
+    served.blocks.put(cid, b"bottom")
+    for _ in range(8):
+        node = b"\x12\x28\x0a\x24" + bytes(cid) + b"\x12\x00"
+        cid = Cid.of(node, Codec.DAG_PB)
+        served.blocks.put(cid, node)
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        served.ask(f"/ipfs/{cid}?format=car")
+    assert b"bottom" not in caught.value.partial
+
+
+def test_a_client_that_leaves_ends_the_reading(served: Served) -> None:
+    """Whoever hangs up in the middle of a CAR has no more blocks read for him."""
+    data = os.urandom(64 * LEAF)
+    dag = add(served.blocks, data)
+    with served.connect() as client:
+        client.sendall(f"GET /ipfs/{dag.root}?format=car HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.recv(1000)
+    end = time.monotonic() + 10
+    before = -1
+    while before != sum(served.blocks.read.values()) and time.monotonic() < end:
+        before = sum(served.blocks.read.values())
+        time.sleep(0.5)  # For the server to notice; bounded above.
+    assert before < 60
+
+
+# ------------------------------------------------------------------------------------------- who is slow, or too many
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are cut after half a second to a whole one."""
+    monkeypatch.setattr(PatientConnection, "patience", 0.5)
+
+
+def read_until_cut(client: socket.socket) -> int:
+    """Reads until the server has closed the connection, in whatever way; returns how many bytes came."""
+    read = 0
+    try:
+        while piece := client.recv(1 << 20):
+            read += len(piece)
+    except ConnectionResetError:
+        pass
+    return read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"GET /ipfs/", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nsome"],
+    ids=["nothing", "half a request", "half a body"],
+)
+def test_a_client_that_says_nothing_more_is_cut_off(impatient: None, served: Served, text: bytes) -> None:
+    """A request that does not come to its end does not keep a connection."""
+    with served.connect() as client:
+        client.sendall(text)
+        started = time.monotonic()
+        read_until_cut(client)
+        assert time.monotonic() - started < 8
+
+
+def test_a_client_that_trickles_is_cut_off(impatient: None, served: Served) -> None:
+    """A byte now and then is no progress."""
+    with served.connect() as client:
+        for _ in range(160):
+            try:
+                client.sendall(b"G")
+            except ConnectionError:
+                return
+            time.sleep(0.05)  # That is the fault; bounded above.
+    pytest.fail("the connection is still open")
+
+
+def test_a_client_that_does_not_read_is_cut_off(impatient: None, served: Served) -> None:
+    """An answer that nobody takes does not stay in memory."""
+    data = os.urandom(64 * LEAF)
+    dag = add(served.blocks, data)
+    with served.connect() as client:
+        client.sendall(f"GET /ipfs/{dag.root}?format=car HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        time.sleep(3)  # That is the fault: to read nothing.
+        assert read_until_cut(client) < len(data)
+    assert sum(served.blocks.read.values()) < 64
+
+
+def test_a_client_that_reads_slowly_gets_all(impatient: None, served: Served) -> None:
+    """Slow, but going on, is no reason to cut off."""
+    data = os.urandom(20 * LEAF)
+    dag = add(served.blocks, data)
+    with served.connect() as client:
+        client.sendall(f"GET /ipfs/{dag.root}?format=car HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        read = 0
+        while piece := client.recv(1 << 18):
+            read += len(piece)
+            time.sleep(0.02)  # Slow, for two seconds and more.
+        assert read > len(data)
+
+
+def test_a_head_of_any_size_is_bounded(served: Served) -> None:
+    """A request whose head does not end is refused."""
+    with served.connect() as client:
+        answer = b""
+        try:
+            client.sendall(b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 100_000)
+            answer = client.recv(1000)
+        except ConnectionError:
+            return  # Cut off while still talking: as good.
+        assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_many_clients_at_once(served: Served) -> None:
+    """A hundred connections are all answered."""
+    data = os.urandom(LEAF)
+    served.blocks.put(Cid.of(data), data)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: served.ask(f"/ipfs/{Cid.of(data)}?format=raw"), range(100)))
+    assert all(answer[2] == data for answer in answers)
+
+
+def test_a_port_that_is_taken_is_one_line(served: Served) -> None:
+    """Two servers on one port: the second says so."""
+    with pytest.raises(InputError, match=f"port {served.port}: cannot listen there: Address already in use"):
+        BlockServer(MemoryBlocks(), port=served.port)
+
+
+def test_a_server_that_never_ran_can_be_stopped() -> None:
+    """Its port is free again."""
+    server = BlockServer(MemoryBlocks())
+    port = int(server.url.rpartition(":")[2])
+    server.stop()
+    BlockServer(MemoryBlocks(), port=port).stop()
+
+
+def test_an_address_is_what_the_file_has(served: Served) -> None:
+    """The server names files as everybody does."""
+    data = os.urandom(3 * LEAF)
+    assert add(served.blocks, data).root == address(data)
