@@ -253,7 +253,7 @@ def test_a_failure_that_passes_is_not_noticed(
     server.behave = lambda request, asked: (FAULTS["500"][0] if len(server.asked) < 3 else good())(request, asked)
     assert dial(server).eth.block_number == 100
     assert [record.levelno for record in caplog.records if record.name.endswith("endpoints")] == [
-        logging.WARNING,
+        logging.INFO,
         logging.INFO,
     ]
 

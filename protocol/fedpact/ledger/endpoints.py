@@ -251,7 +251,7 @@ class Endpoints(JSONBaseProvider):
         if trouble.final or (attempt.method == _SEND and attempt.unknown[name] > 1):
             attempt.done.add(name)
         if endpoint.failures == 0 and not trouble.final:
-            logger.warning("rpc %s: %s", name, trouble)
+            logger.info("rpc %s: %s", name, trouble)  # Whoever asked is told where nobody answers.
         endpoint.failures += 1
         endpoint.checked = False  # Another node may be there when it answers again.
         wait = trouble.wait
@@ -274,7 +274,8 @@ class Endpoints(JSONBaseProvider):
             self._chain_id = found
         if found != self._chain_id:
             endpoint.refused = f"expected chain {self._chain_id}, found chain {found}"
-            logger.warning("rpc %s: %s; it is not asked again", endpoint.name, endpoint.refused)
+            if len(self._endpoints) > 1:  # Otherwise whoever asked is told.
+                logger.warning("rpc %s: %s; it is not asked again", endpoint.name, endpoint.refused)
             raise _Trouble(endpoint.refused, final=True)
         endpoint.checked = True
 
