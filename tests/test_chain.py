@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from charters import small_charter
+from fedpact.deferred import defer
 from fedpact.errors import ContractRejected, LedgerError
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Submit
 from fedpact.ledger.events import UpdateSubmitted
@@ -20,7 +21,6 @@ from fedpact.ledger.rejections import AlreadySubmitted
 from fedpact.store.cid import Cid
 from fedpact_simulation import chain
 from fedpact_simulation.chain import Chain
-from fedpact_simulation.deferred import defer
 from fedpact_simulation.evm import EthTesterChain
 
 CHARTER = small_charter(rounds={"quorum": 2})

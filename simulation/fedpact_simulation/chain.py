@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedpact.artifacts.charter import Charter
+from fedpact.deferred import defer
 from fedpact.ledger.facts import Address, Identity, address
 from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.port import Ledger
 from fedpact.ledger.record import DRY_RUN
 from fedpact.store.cid import Cid
-
-from fedpact_simulation.deferred import defer
 
 GENESIS_TIME = 4_102_444_800
 """2100-01-01 00:00 UTC: later than any clock, which eth-tester would otherwise follow."""

@@ -11,6 +11,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from fedpact.deferred import defer
 from fedpact.errors import FedpactError, Interrupted
 
 
@@ -18,6 +19,9 @@ def main() -> NoReturn:
     """The console script."""
     # What is imported stays: looking through it again and again for garbage would be a fifth of the time that it takes.
     gc.set_threshold(100_000, 20, 20)
+    # Keys of accounts come with those of validators, whose pairings nobody here computes: a second for each process.
+    defer("py_ecc.optimized_bls12_381.optimized_pairing")
+    defer("py_ecc.bls12_381.bls12_381_pairing")
     logging.basicConfig(level=logging.ERROR, format="fedpact: %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

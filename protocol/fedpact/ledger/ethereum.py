@@ -33,7 +33,7 @@ from fedpact.ledger.node import Node
 from fedpact.ledger.outbox import Outbox, Patience
 from fedpact.ledger.port import Cursor, News, Posted, Receipt
 from fedpact.ledger.reading import Confirmations, Reader
-from fedpact.ledger.reverts import FAILURES, try_out
+from fedpact.ledger.reverts import failures, try_out
 from fedpact.ledger.spending import Spending, Spent
 from fedpact.ledger.transactions import Call, check_balance, send, sign, wait
 from fedpact.store.cid import Cid
@@ -297,6 +297,6 @@ def _check_rules(web3: Web3, account: LocalAccount, bid: Offer) -> None:
     check_balance(web3, account, _GAS_DEPLOY, bid.max_fee)
     try:
         web3.eth.call({"from": account.address, "data": _INSTRUCTIONS, "gas": _GAS})
-    except FAILURES as error:
+    except failures() as error:
         expected = f"chain {web3.eth.chain_id}: expected the rules of Prague or later"
         raise LedgerError(f"{expected}, found an EVM without the contract's instructions: {said(error)}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 
 from web3 import Web3
 from web3.exceptions import Web3Exception
@@ -17,15 +18,17 @@ from fedpact.errors import LedgerError
 from fedpact.ledger.abi import Abi
 from fedpact.ledger.answers import asking, said
 
-try:
-    # eth-tester raises its own error for a revert. It comes with web3's extra and may be absent elsewhere.
-    from eth_tester.exceptions import TransactionFailed
-except ImportError:  # pragma: no cover
-    TransactionFailed = Web3Exception
-
-FAILURES = (Web3Exception, TransactionFailed)
-"""What is raised for a call that fails."""
 _REVERT_BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What is raised for a call that fails.
+
+    eth-tester raises its own error for a revert. Whoever has a chain of it has imported it; whoever has not is spared
+    that, as it takes half a second.
+    """
+    tester = sys.modules.get("eth_tester.exceptions")
+    return (Web3Exception,) if tester is None else (Web3Exception, tester.TransactionFailed)
 
 
 def try_out(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifier = "pending") -> None:
@@ -38,7 +41,7 @@ def try_out(web3: Web3, abi: Abi, transaction: TxParams, block: BlockIdentifier 
     with asking("the transaction cannot be tried"):
         try:
             web3.eth.call(transaction, block)
-        except FAILURES as error:
+        except failures() as error:
             rejection = abi.error(revert_data(error))
             raise rejection or LedgerError(f"the transaction would fail: {said(error)}") from None
 
@@ -49,7 +52,7 @@ def revert_data(error: Exception) -> bytes:
     try:
         if isinstance(data, str) and data.startswith("0x"):
             return bytes.fromhex(data[2:])
-        found = _REVERT_BYTES.search(str(error)) if isinstance(error, TransactionFailed) else None
+        found = _REVERT_BYTES.search(str(error)) if type(error).__module__ == "eth_tester.exceptions" else None
         literal = ast.literal_eval(found.group()) if found else b""  # eth-tester gives the repr of the bytes.
     except (ValueError, SyntaxError):
         return b""
