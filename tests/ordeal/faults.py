@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fedpact.ledger.events import UpdateSubmitted
+
 from ordeal.federation import Federation, Party, Wanted
 from ordeal.node import Chain
 from ordeal.running import Run
@@ -42,6 +44,11 @@ class Faults:
         number = self._run.number
         self._run.until(lambda: self._run.is_published(number))
         self._drop_blocks(depth)
+
+    def drop_the_end(self) -> None:
+        """The last round is dropped before anyone may believe that the federation is over."""
+        submission = max(entry.block for entry in self._run.entries if isinstance(entry.event, UpdateSubmitted))
+        self._drop_blocks(self._head() - submission + 1)
 
     def lose_submission(self) -> None:
         """A node says that it took a submission, and loses it."""
@@ -154,6 +161,9 @@ def run(directory: Path, seed: int, say: Callable[[str], None], end: float) -> d
                 fault(faults)
                 watched.until(lambda number=number: watched.number > number and watched.is_published(number))
                 took[name] = round(time.monotonic() - began, 2)
+            watched.say("now: the last publication is dropped, with the last submission")
+            watched.until(lambda: watched.is_published(len(names) + 1))
+            faults.drop_the_end()
             watched.until_over()
             found = judge(federation, rounds=len(names) + 1)
             watched.close()
