@@ -161,9 +161,9 @@ def measure(rounds: int, *, times: bool) -> None:
 
 
 def _timed(name: str, work: Any) -> Any:
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     done = work()
-    print(f"{name}: {time.perf_counter() - started:.2f} s")
+    print(f"{name}: {time.perf_counter() - started:.2f} s, {time.process_time() - busy:.2f} s of them at work")
     return done
 
 

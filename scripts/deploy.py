@@ -14,6 +14,7 @@ was given cannot be used.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="deploy even if it was done before; keeps the old record")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)  # What can be tried again is not said; what fails is, in one line.
     try:
         flags = {"rpc": [arguments.rpc], "key_file": arguments.key_file, "store": arguments.store}
         outcome, record = found_federation(arguments.federation, flags, record=arguments.record, again=arguments.again)

@@ -151,7 +151,7 @@ class ScriptedNode(JSONBaseProvider):
 
 
 def _header(block: Block) -> dict[str, Any]:
-    numbers = {"number": hex(block.number), "timestamp": hex(block.time)}
+    numbers = {"number": None if block.number is None else hex(block.number), "timestamp": hex(block.time)}
     return {"hash": block.hash, "parentHash": block.parent, **numbers}
 
 

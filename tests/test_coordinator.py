@@ -318,6 +318,55 @@ def test_an_excluded_update_does_not_stop_a_quorum(stage: Stage) -> None:
     assert [(line.index, line.reason) for line in stage.manifest(1).excluded] == [(3, "unavailable")]
 
 
+def test_a_gateway_out_of_reach_does_not_keep_a_round_open(stage: Stage) -> None:
+    """Half of the time for publishing it is waited for; then what only it could have was not fetched."""
+    stage.first.step()
+    *_, bad = stage.submit(1.0, 4.0, 9.0)
+    stage.blocks.silent.add(bad)
+    assert isinstance(stage.first.step()[0], Wait)
+    stage.wait_for_updates()
+    assert stage.first.step()[0] == Aggregate(FIRST, True)
+    assert [(line.index, line.reason) for line in stage.manifest(1).excluded] == [(3, "unavailable")]
+
+
+def test_a_disk_of_ones_own_that_fails_is_no_reason_to_exclude(stage: Stage) -> None:
+    """However long it lasts: the coordinator says so, and publishes when it is mended."""
+    stage.first.step()
+    *_, bad = stage.submit(1.0, 4.0, 9.0)
+    stage.blocks.broken.add(bad)
+    stage.wait_for_updates()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="the store is broken"):
+            stage.first.step()
+    assert stage.ledger.asked == []
+    stage.blocks.broken.clear()
+    assert stage.first.step()[0] == Aggregate(FIRST, True)
+    assert stage.manifest(1).excluded == []
+
+
+def test_who_is_left_out_is_said_once(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """However often it takes to publish; and counted once."""
+    stage.first.step()
+    stage.submit(1.0, 4.0, math.nan)
+    excluded: list[int] = []
+    coordinator = Coordinator(
+        stage.ledger,
+        COORDINATOR,
+        stage.blocks,
+        Follower(stage.ledger),
+        excluded=lambda line: excluded.append(line.index),
+    )
+    stage.ledger.lost = "action"
+    for _ in range(3):
+        with pytest.raises(LedgerError):
+            coordinator.step()
+    stage.ledger.lost = ""
+    assert coordinator.step()[0] == Aggregate(FIRST, True)
+    assert excluded == [3]
+    said = [line for line in caplog.messages if "excluded" in line]
+    assert said == ["round 1: member 3 excluded: bias[0] is nan"]
+
+
 def test_an_update_that_cannot_be_fetched_is_waited_for(stage: Stage) -> None:
     """It is asked for again while half of the time for publishing lasts; once it is there, it counts."""
     stage.first.step()

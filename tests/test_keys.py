@@ -176,7 +176,7 @@ def test_new_makes_a_key_that_show_knows(tmp_path: Path) -> None:
     assert done.stderr.startswith("fedpact: warning: password file password: other users of this machine may read it")
     (tmp_path / "password").chmod(0o600)
     shown = fedpact("key", "show", "a.json", cwd=tmp_path)
-    assert (shown.stdout, shown.stderr) == (f"address: {answer['address']}\n", "")
+    assert (shown.stdout, shown.stderr) == (f"{answer['address']}\n", "")
     checked = fedpact("key", "show", "a.json", "--check", "--password-file", "password", cwd=tmp_path)
     assert (checked.stdout, checked.stderr) == (shown.stdout, "")
     wrong = fedpact("key", "show", "a.json", "--check", cwd=tmp_path, variables={"FEDPACT_PASSWORD": "wrong"})

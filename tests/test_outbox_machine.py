@@ -140,5 +140,5 @@ class OutboxMachine(RuleBasedStateMachine):
         shutil.rmtree(self.journal)
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase

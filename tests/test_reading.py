@@ -280,9 +280,23 @@ def test_the_time_is_that_of_the_pending_block_where_there_is_one() -> None:
     """One that does not follow the latest block, or not in time, is none."""
     node = ScriptedNode()
     ledger, last = node.ledger(), node.blocks[-1]
-    for number, later, expected in ((2, 9, 9), (1, 9, 1), (2, 0, 1), (2, -5, 1)):
-        node.pending = Block(number, "0x" + "22" * 32, last.hash, last.time + later, ())
+    for number, later, expected in ((2, 9, 9), (1, 9, 1), (2, 0, 1), (2, -5, 1), (None, 9, 1)):
+        node.pending = Block(number, "0x" + "22" * 32, last.hash, last.time + later, ())  # type: ignore[arg-type]
         assert ledger.now() == last.time + expected
+
+
+def test_a_node_that_refuses_to_make_a_pending_block_has_a_time_all_the_same() -> None:
+    """It is not every node's business."""
+    node = ScriptedNode()
+    ledger, answer = node.ledger(), node.eth_getBlockByNumber
+
+    def refuse(known: list[Block], number: str, full: bool) -> Any:
+        if number == "pending":
+            raise ValueError("pending block is not available")
+        return answer(known, number, full)
+
+    node.eth_getBlockByNumber = refuse  # type: ignore[method-assign]
+    assert ledger.now() == node.blocks[-1].time + 1
 
 
 def test_without_a_pending_block_only_the_seconds_since_the_last_one_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,13 +38,13 @@ def _shape(line: str) -> str:
     return re.sub(r" +", " ", re.sub(r"\d[\d,]*\.\d+|\d+,\d+", "NUMBER", line))
 
 
-def _matches(printed: list[str], promised: list[str]) -> bool:
+def matches(printed: list[str], promised: list[str]) -> bool:
     """Whether the lines are the promised ones, where `…` alone stands for any lines."""
     if not promised:
         return not printed
     if promised[0].strip() == "…":
-        return any(_matches(printed[start:], promised[1:]) for start in range(len(printed) + 1))
-    return bool(printed) and _shape(printed[0]) == _shape(promised[0]) and _matches(printed[1:], promised[1:])
+        return any(matches(printed[start:], promised[1:]) for start in range(len(printed) + 1))
+    return bool(printed) and _shape(printed[0]) == _shape(promised[0]) and matches(printed[1:], promised[1:])
 
 
 def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, ""), command
-        assert _matches(done.stdout.splitlines(), promised), f"{command}\n{done.stdout}"
+        assert matches(done.stdout.splitlines(), promised), f"{command}\n{done.stdout}"
         head = next(iter(re.findall(r"0x[0-9a-f]{64}", done.stdout)), head)
 
 

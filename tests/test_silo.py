@@ -18,6 +18,7 @@ from fedpact.errors import (
     BlockMissing,
     CharterError,
     ContentError,
+    ContractRejected,
     FedpactError,
     InvalidDocument,
     LedgerError,
@@ -131,6 +132,46 @@ def test_a_charter_whose_rule_is_not_installed_is_refused() -> None:
     """A silo that could not check a model does not begin."""
     with pytest.raises(NotInstalled, match=r"rule\.version: expected 1, found 2"):
         Stage(small_charter(rule={"name": "median", "version": 2}))
+
+
+@pytest.mark.parametrize(
+    "gives",
+    [
+        {"metrics": None},
+        {"metrics": 3},
+        {"weights": None},
+        {"weights": {"bias": "much", "weight": object()}},
+        {"weights": {"bias": np.array([None] * 3), "weight": np.zeros((4, 3), np.float32)}},
+    ],
+)
+def test_a_trainer_that_gives_something_else_submits_nothing(stage: Stage, gives: dict[str, Any]) -> None:
+    """Whatever it is: one line, not a traceback."""
+    stage.trainer.gives = gives
+    stage.fails((TrainingFailed, ContentError), "tensor|^round 1: trainer: ")
+
+
+def test_what_a_trainer_says_is_one_short_line(stage: Stage) -> None:
+    """However long it is."""
+    stage.trainer.raises = ValueError("a\nb" * 10_000)
+    with pytest.raises(TrainingFailed) as caught:
+        stage.silo.step()
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 300
+
+
+def test_what_comes_too_late_is_remembered_as_such(stage: Stage) -> None:
+    """The round closed while the silo trained: the refusal is what its owner hears."""
+    fit, submit_by = stage.trainer.fit, stage.ledger.view.rounds[1].terms.submit_by
+
+    def slowly(weights: Weights, config: Config) -> Fit:
+        stage.ledger.advance(submit_by + 1)
+        return fit(weights, config)
+
+    stage.trainer.fit = slowly  # type: ignore[method-assign]
+    with pytest.raises(ContractRejected) as caught:
+        stage.silo.step()
+    assert stage.silo.journal.rounds[1].failure == str(caught.value)
+    assert isinstance(stage.silo.step()[0], Nothing)
 
 
 def test_an_error_of_ours_in_the_trainer_is_kept(stage: Stage) -> None:

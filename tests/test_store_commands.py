@@ -134,7 +134,7 @@ CID = str(address(b"not here"))
         (("add", "nothing"), 1, "nothing: No such file or directory"),
         (("add", "file", "--store", "gateway+http://host"), 2, "expected a directory first"),
         (("cid", "."), 1, ".: not a file"),
-        (("serve", "nothing"), 2, "nothing: expected a directory with blocks, found nothing"),
+        (("serve", "file"), 2, "file: expected a directory with blocks, found something else"),
         (("serve", ".", "--host", "203.0.113.1"), 2, "cannot listen there"),
     ],
 )

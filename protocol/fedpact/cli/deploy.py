@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,9 +83,14 @@ def found_federation(
         return rehearse(plan), None
     settings = settings_from(flags)
     record = record or federation.parent / f"{federation.stem}.deployment.json"
-    web3, account = connect(settings), read_owner(settings)
+    settings.need("rpc")  # Before anyone is asked for a password.
+    account, web3 = read_owner(settings), connect(settings)
     beside = settings.origin["store"] == DEFAULT
-    with closing(DirectoryBlocks(federation.parent / "store") if beside else open_blocks(settings)) as blocks:
+    with ExitStack() as stack:
+        stack.callback(web3.provider.close)  # type: ignore[attr-defined]  # Ours can be closed.
+        blocks = stack.enter_context(
+            closing(DirectoryBlocks(federation.parent / "store") if beside else open_blocks(settings))
+        )
         return carry_out(web3, account, plan, blocks, RecordFile(record), again=again), record
 
 

@@ -93,7 +93,10 @@ def show(
     found = None if check else stated_address(file)
     if found is None:
         found = address(read_owner(replace(settings, key_file=file)).address)
-    _answer(file, found, as_json=as_json)
+    if as_json:
+        _answer(file, found, as_json=True)
+    else:
+        typer.echo(found)  # Alone, for whoever puts it into a file.
 
 
 def read_owner(settings: Settings) -> LocalAccount:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import AsJson, with_settings
+from fedpact.cli.options import AsJson, warn, with_settings
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
@@ -64,8 +64,10 @@ def serve(
 
     if directory is None:
         directory = Path(settings.need("store")[0])
-    if not directory.is_dir():
-        raise InputError(f"{directory}: expected a directory with blocks, found {_kind(directory)}")
+    if not directory.exists():
+        warn(f"{directory}: nothing there yet; whoever stores the first block makes it")
+    elif not directory.is_dir():
+        raise InputError(f"{directory}: expected a directory with blocks, found something else")
     if access_log:
         import logging
 
@@ -201,10 +203,6 @@ def _file(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
-
-
-def _kind(path: Path) -> str:
-    return "something else" if path.exists() else "nothing"
 
 
 def _answer(told: str, facts: dict[str, Any], *, as_json: bool) -> None:

@@ -34,7 +34,7 @@ from fedpact.ledger.exchange import Exchange, Failed, TooLarge
 logger = logging.getLogger(__name__)
 
 _TOO_LARGE = -32008  # As nodes say it themselves.
-_TOO_MANY_REQUESTS = (429, -32005)
+_TOO_MANY_REQUESTS = (429, -32005, -32007)
 # Nodes use -32005 for answers with too many results, too: to ask again would give the same.
 _TOO_MANY_RESULTS = re.compile(r"result|range|block|log|size", re.IGNORECASE)
 _SEND = "eth_sendRawTransaction"
@@ -222,7 +222,7 @@ class Endpoints(JSONBaseProvider):
                 break
             time.sleep(pause)
         said = {endpoint.name: endpoint.refused for endpoint in self._endpoints if endpoint.refused} | attempt.said
-        raise NoAnswer(f"rpc: {method}: " + "; ".join(f"{name}: {why}" for name, why in said.items()))
+        raise NoAnswer(f"rpc: {method}: " + ("; ".join(f"{name}: {why}" for name, why in said.items()) or "no time"))
 
     def _in_order(self) -> list[_Endpoint]:
         """Those that may be asked, the best first."""

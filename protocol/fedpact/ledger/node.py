@@ -159,9 +159,11 @@ def _result(name: str, answer: Any) -> Any:
     return answer["result"]
 
 
-def _header(answer: Any) -> Header:
+def _header(answer: Any) -> Header | None:
     if not isinstance(answer, dict):
         raise LedgerError(f"rpc: expected a block, found {str(answer)[:80]!r}")
+    if answer.get("number") is None:
+        return None  # As some nodes say that there is no pending block.
     # A pending block has no hash yet.
     own = Hash(b"") if answer.get("hash") is None else _hash(answer, "hash")
     return Header(_number(answer, "number"), own, _hash(answer, "parentHash"), _number(answer, "timestamp"))

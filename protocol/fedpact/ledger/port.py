@@ -43,7 +43,6 @@ class Receipt:
 logger = logging.getLogger(__name__)
 
 _DENSE = 256
-_SPARSER = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +76,14 @@ class Cursor:
         """
         every = [*takewhile(lambda mark: mark.number < since, self.marks), *marks]
         kept: list[Mark] = []
-        for mark in reversed(every):
+        for mark in every:
+            # The first of each cell. Cells double with the distance, and those of before fit into them: a mark that is
+            # dropped would not have been the first later either.
             distance = next - mark.number
-            if not kept or distance <= _DENSE or distance >= _SPARSER * (next - kept[-1].number):
+            cell = 1 if distance <= _DENSE else (_DENSE // 4) << ((distance // _DENSE).bit_length() - 1)
+            if not kept or mark.number // cell != kept[-1].number // cell:
                 kept.append(mark)
-        return Cursor(next, tuple(reversed(kept)))
+        return Cursor(next, tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,8 +51,7 @@ class _Moved(Exception):
 class _Found:
     """What a reading gathers."""
 
-    logs: list[Log] = field(default_factory=list)
-    times: dict[int, int] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
 
@@ -81,9 +80,13 @@ class Reader:
         is, and its date, which may be hours off, is never used. So it may be too early, until the next block comes, and
         not too late.
         """
-        if self._node.within:
-            return self._existing("pending").time
-        latest, pending = self._node.headers(["latest", "pending"])
+        try:
+            pending = self._node.header("pending")
+        except RequestRefused:  # Some nodes know no such block.
+            pending = None
+        if pending is not None and self._node.within:
+            return pending.time
+        latest = self._node.header("latest")
         if latest is None:
             raise LedgerError("rpc: the node has no latest block")
         if latest.hash != self._seen[0]:
@@ -115,15 +118,10 @@ class Reader:
         found = _Found()
         self._read_ranges(found, common + 1, settled, tip[0].parent if tip else None)
         self._read_blocks(found, tip)
-        times, logged = found.times, self._abi.logged
-        entries = [
-            Entry(log.block, times[log.block], log.transaction, log.position, logged(log.topics, log.words))
-            for log in found.logs
-        ]
         since = min(common + 1, cursor.next)
         self._report(since, cursor)
         self._confirmed = confirmed
-        return News(entries, cursor.moved(since, head.number + 1, found.marks), since, confirmed)
+        return News(found.entries, cursor.moved(since, head.number + 1, found.marks), since, confirmed)
 
     # -------------------------------------------------------------------------------------------- where to go on from
 
@@ -193,8 +191,7 @@ class Reader:
         for log in logs:
             if log.block_hash != hashes.get(log.block):
                 raise _Moved(f"block {log.block} has another hash")
-        found.logs += logs
-        found.times |= {header.number: header.time for header in tip}
+        found.entries += self._entries(logs, {header.number: header.time for header in tip})
         found.marks += [Mark(header.number, header.hash) for header in tip]
 
     def _read_ranges(self, found: _Found, first: int, last: int, last_hash: Hash | None) -> None:
@@ -208,8 +205,7 @@ class Reader:
         marks = []
         while first <= last:
             mark, logs = self._read_range(first, last)
-            found.logs += logs
-            found.times |= self._times(logs)
+            found.entries += self._entries(logs, self._times(logs))
             marks.append(mark)
             first = mark.number + 1
         if last_hash is not None and marks and marks[-1].hash != last_hash:
@@ -241,6 +237,11 @@ class Reader:
             elif len(logs) < _MANY_LOGS // 4 and end - first + 1 == self._range:
                 self._range = min(2 * self._range, _MOST_RANGE)
             return mark, logs
+
+    def _entries(self, logs: Sequence[Log], times: dict[int, int]) -> Iterator[Entry]:
+        for log in logs:
+            event = self._abi.logged(log.topics, log.words)
+            yield Entry(log.block, times[log.block], log.transaction, log.position, event)
 
     def _times(self, logs: Sequence[Log]) -> dict[int, int]:
         """The timestamp of each block that has logs."""

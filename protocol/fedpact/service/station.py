@@ -10,6 +10,7 @@ from fedpact.artifacts import charter as charters
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
+from fedpact.ledger.spending import Spent
 from fedpact.ledger.transactions import ether
 from fedpact.service.figures import Figures
 from fedpact.store.cid import Cid
@@ -45,6 +46,7 @@ class Station:
     _moved_on: float = field(default=0.0, init=False)
     _still: float = field(default=_STANDSTILL_SECONDS, init=False)
     _low: bool = field(default=False, init=False)
+    _spent: Spent = field(default_factory=Spent, init=False)
 
     def took_step(self) -> None:
         """Takes note of a step that went well: the figures follow what it saw.
@@ -56,14 +58,12 @@ class Station:
         self.follow_the_charter()
         clock = time.monotonic()
         self.figures.saw(self.follower.view, self.ledger.now(), self.follower.confirmed)
-        if clock - self._looked >= _LOOK_SECONDS:
+        moved = self.blocks.moved.values()
+        self.figures.moved(sum(each.bytes_read for each in moved), sum(each.bytes_written for each in moved))
+        if clock - self._looked >= _LOOK_SECONDS or self.ledger.spent != self._spent:
             self._watch_the_chain(clock)
             self._watch_the_balance()
             self._looked = clock
-            self.figures.moved(
-                sum(each.bytes_read for each in self.blocks.moved.values()),
-                sum(each.bytes_written for each in self.blocks.moved.values()),
-            )
         self.figures.went_well()
 
     def follow_the_charter(self) -> None:
@@ -87,7 +87,8 @@ class Station:
             logger.warning("chain: no block after block %d for %d seconds", latest, clock - self._moved_on)
 
     def _watch_the_balance(self) -> None:
-        balance, spent = self.ledger.balance(self.account), self.ledger.spent
+        spent = self.ledger.spent
+        balance, self._spent = self.ledger.balance(self.account), spent
         self.figures.spent(spent.gas, spent.wei, balance)
         low = balance < _ROUNDS_LEFT * _GAS_OF_A_ROUND * self.ledger.price()
         if low and not self._low:
