@@ -96,7 +96,7 @@ class Faults:
         self._come_back()
 
     def kill(self) -> None:
-        """The node is killed as soon as a round has submissions, and comes back without what followed a moment before."""
+        """The node is killed as soon as a round has submissions, and comes back without its last blocks."""
         self._chain.keep()
         before = self._until_some_submitted()
         self._chain.child.kill()
