@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rpc", required=True, metavar="URL", help=f"a node of the chain; {REHEARSAL} to rehearse")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="the deployer's key; else FEDPACT_KEY")
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="gets charter and first model (beside the file: store)"
+        "--store", action="append", metavar="DIR", help="gets charter and first model (beside the file: store)"
     )
     parser.add_argument("--record", type=Path, metavar="FILE", help="beside the file: NAME.deployment.json")
     parser.add_argument("--again", action="store_true", help="deploy even if it was done before; keeps the old record")

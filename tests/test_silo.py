@@ -26,13 +26,13 @@ from fedpact.errors import (
     StoreError,
     TrainingFailed,
 )
-from fedpact.ledger.actions import Admit, Appoint, OpenRound
+from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish
 from fedpact.ledger.events import Entry, UpdateSubmitted
-from fedpact.ledger.facts import Identity, RoundNumber, Update
+from fedpact.ledger.facts import NO_TERMS, Identity, RoundNumber, Update
 from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Submission
 from fedpact.store.unixfs import add, address, open_file
-from fedpact_client.owe import Nothing, Refuse, Train
+from fedpact_client.owe import Nothing, Refuse, Released, Train
 from fedpact_client.silo import Silo
 from fedpact_client.trainer import Config, Fit
 from lossy_ledger import LossyLedger
@@ -346,6 +346,36 @@ def test_the_trainer_is_told_the_charters_settings_and_the_round(stage: Stage) -
     """The charter's section `trainer`, and the number of the round."""
     stage.silo.step()
     assert stage.trainer.calls == [{"name": "none", "epochs": 3, "round": 1}]
+
+
+class Unconfirmed(Follower):
+    """Reads a ledger whose blocks are confirmed up to a limit."""
+
+    limit = -1
+
+    def is_confirmed(self, place: Entry | int | None) -> bool:
+        return isinstance(place, int) and place <= self.limit
+
+
+def test_nobody_leaves_before_the_end_is_confirmed() -> None:
+    """A reorganisation may take back the last round, with the submission of one who has left."""
+    stage = Stage(small_charter(rounds={"quorum": 1}, stop={"rounds": 1}))
+    assert stage.silo.step()[1] is not None
+    stage.ledger.send(COORDINATOR, publication(stage))
+    changed = stage.ledger.view.rounds[1].changed_in
+    assert changed is not None
+    follower = Unconfirmed(stage.ledger)
+    careful = Silo(stage.ledger, ACCOUNT, stage.blocks, follower, stage.trainer, stage.charter)
+    assert careful.step() == (Nothing(f"the last round ended in block {changed}, not confirmed yet"), None)
+    follower.limit = changed
+    assert careful.step() == (Released("1 round, as the charter says"), None)
+
+
+def publication(stage: Stage) -> Publish:
+    """Ends the round, with whatever model."""
+    stage.ledger.advance(stage.ledger.view.rounds[1].terms.submit_by + 1)
+    model, manifest = address(b"model"), address(b"manifest")
+    return Publish(FIRST, stage.ledger.view.rounds[1].transcript, model, manifest, NO_TERMS)
 
 
 def test_a_second_step_submits_nothing(stage: Stage) -> None:

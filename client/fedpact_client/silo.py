@@ -20,7 +20,7 @@ from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, open_file, read_small
 
 from fedpact_client.journal import Journal
-from fedpact_client.owe import Debt, Nothing, Refuse, Train, owe
+from fedpact_client.owe import Debt, Nothing, Refuse, Released, Train, owe
 from fedpact_client.trainer import Fit, Metrics, Trainer
 from fedpact_client.verification import Verifier
 
@@ -135,6 +135,11 @@ class Silo:
         view = self._follower.refresh()
         debt = self.owes(view, self._ledger.now())
         current = view.open_round
+        if isinstance(debt, Released) and view.round is not None:
+            # Whoever leaves cannot send again what a reorganisation drops.
+            changed = view.round.changed_in
+            if not self._follower.is_confirmed(changed):
+                return Nothing(f"the last round ended in block {changed}, not confirmed yet"), None
         if not isinstance(debt, Train) or current is None:
             return debt, None
         if not self._follower.is_confirmed(current.opened_in):

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fedpact.ledger.events import UpdateSubmitted
+
 from ordeal.federation import Federation, Party, Wanted
 from ordeal.node import Chain
 from ordeal.running import Run
 from ordeal.verdict import judge
 
-BLOCK_TIME = 0.5
+BLOCK_TIME = 0.3
 CONFIRMATIONS = 2
 _DOWN_SECONDS = 2.0
 _STEP_SECONDS = 1.0
@@ -42,6 +44,11 @@ class Faults:
         number = self._run.number
         self._run.until(lambda: self._run.is_published(number))
         self._drop_blocks(depth)
+
+    def drop_the_end(self) -> None:
+        """The last round is dropped before anyone may believe that the federation is over."""
+        submission = max(entry.block for entry in self._run.entries if isinstance(entry.event, UpdateSubmitted))
+        self._drop_blocks(self._head() - submission + 1)
 
     def lose_submission(self) -> None:
         """A node says that it took a submission, and loses it."""
@@ -80,17 +87,29 @@ class Faults:
         self._chain.ask("anvil_setNextBlockBaseFeePerGas", hex(_SPIKE * _GWEI))
         self._run.say(f"the base fee is {_SPIKE} gwei")
 
-    def restart(self, *, kill: bool) -> None:
-        """The node ends as soon as a round has submissions, and is back a while later, with what it had kept."""
+    def stop(self) -> None:
+        """The node is asked to end as soon as a round has submissions, and is back a while later."""
+        self._chain.keep()
+        before = self._until_some_submitted()
+        self._chain.child.stop()
+        self._run.say(f"anvil was stopped at block {before}")
+        self._come_back()
+
+    def kill(self) -> None:
+        """The node is killed as soon as a round has submissions, and comes back without its last blocks."""
+        self._chain.keep()
+        before = self._until_some_submitted()
+        self._chain.child.kill()
+        self._chain.fall_back()
+        self._run.say(f"anvil was killed at block {before}")
+        self._come_back()
+
+    def _until_some_submitted(self) -> int:
         number = self._run.number
         self._run.until(lambda: self._run.number > number or self._run.submitted(number) > 1)
-        self._chain.keep()
-        before = self._head()
-        if kill:
-            self._chain.child.kill()
-        else:
-            self._chain.child.stop()
-        self._run.say(f"anvil was {'killed' if kill else 'stopped'} at block {before}")
+        return self._head()
+
+    def _come_back(self) -> None:
         back = time.monotonic() + _DOWN_SECONDS
         self._run.until(lambda: time.monotonic() > back)
         self._chain.start()
@@ -133,10 +152,10 @@ def run(directory: Path, seed: int, say: Callable[[str], None], end: float) -> d
         ("reorganisation of 5 blocks that drops submissions", lambda faults: faults.reorganise(5, 4)),
         ("a submission is lost", Faults.lose_submission),
         ("a publication is lost", Faults.lose_publication),
-        ("transactions are dropped", Faults.drop_pending),
         ("the base fee rises", Faults.raise_fee),
-        ("the node is stopped", lambda faults: faults.restart(kill=False)),
-        ("the node is killed", lambda faults: faults.restart(kill=True)),
+        ("transactions are dropped", Faults.drop_pending),
+        ("the node is stopped", Faults.stop),
+        ("the node is killed", Faults.kill),
     ]
     try:
         chain.start()
@@ -154,6 +173,9 @@ def run(directory: Path, seed: int, say: Callable[[str], None], end: float) -> d
                 fault(faults)
                 watched.until(lambda number=number: watched.number > number and watched.is_published(number))
                 took[name] = round(time.monotonic() - began, 2)
+            watched.say("now: the last publication is dropped, with the last submission")
+            watched.until(lambda: watched.is_published(len(names) + 1))
+            faults.drop_the_end()
             watched.until_over()
             found = judge(federation, rounds=len(names) + 1)
             watched.close()

@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 from fedpact.artifacts.charter import parse_toml
-from fedpact.deployment.deploy import connect
 from fedpact.deployment.record import Deployed, RecordFile
+from fedpact.ledger.endpoints import connect
 from fedpact.ledger.ethereum import EthereumLedger, account_from_key
 from fedpact.ledger.facts import Address, address
 from fedpact.store.cid import Cid
@@ -31,9 +31,10 @@ from ordeal.processes import HOST, Child, free_port
 from ordeal.proxy import Proxy
 
 _ROOT = Path(__file__).parents[2]
-_FEDPACT = Path(sys.executable).with_name("fedpact")
 _DEPLOY_SECONDS = 120
 _ETHER = 10**18
+RECORD = "federation.deployment.json"
+FEDPACT = Path(sys.executable).with_name("fedpact")
 _CHARTER = """\
 format = "fedpact-charter/1"
 name = "ordeal"
@@ -45,6 +46,8 @@ name = "steady"
 version = {version}
 [rule]
 name = "fedavg"
+[ledger]
+confirmations = {confirmations}
 [rounds]
 quorum = {quorum}
 submission_seconds = {submission_seconds}
@@ -69,6 +72,7 @@ class Wanted:
         training: the least and the most seconds that a silo trains.
         rows: of the model: 2 KiB each.
         poll: seconds between two looks of a service at its ledger; none for what it does by itself.
+        watched: whether there is a proxy between each service and the chain.
     """
 
     rounds: int
@@ -81,6 +85,7 @@ class Wanted:
     training: tuple[float, float] = (0.1, 0.6)
     rows: int = 768
     poll: float | None = 0.1
+    watched: bool = True
 
 
 class Party:
@@ -101,7 +106,7 @@ class Party:
         directory.mkdir()
         (directory / "store").mkdir()
         write_key(directory / "key", self.key)
-        command = [_FEDPACT, "store", "serve", "store", "--port", str(port), "--json"]
+        command = [FEDPACT, "store", "serve", "store", "--port", str(port), "--json"]
         self.server = Child(f"{name}'s store", command, directory, directory / "server.log", {})
         self.service: Child
 
@@ -168,11 +173,8 @@ class Federation:
     def write_charter(self, *, rounds: int) -> tuple[Path, Cid]:
         """Writes a charter; each differs from the one before."""
         path = self.directory / f"charter-{len(self.charters) + 1}.toml"
-        wanted = self.wanted
-        terms = {
-            name: getattr(wanted, name) for name in ("rows", "quorum", "submission_seconds", "publication_seconds")
-        }
-        path.write_text(_CHARTER.format(**terms, rounds=rounds, version=len(self.charters) + 1))
+        terms = {**asdict(self.wanted), "rounds": rounds}
+        path.write_text(_CHARTER.format(**terms, version=len(self.charters) + 1))
         self.charters.append(path)
         return path, cid_of(parse_toml(path).encode())
 
@@ -201,9 +203,9 @@ class Federation:
 
     def _service(self, party: Party, role: str, options: Sequence[str | Path]) -> Child:
         others = [option for each in self.parties if each is not party for option in ("--store", each.store)]
-        command = [_FEDPACT, role, "run", "--rpc", party.proxy.url, "--contract", self.directory / _RECORD]
+        command = [FEDPACT, role, "run", "--contract", self.directory / RECORD]
+        command += ["--rpc", party.proxy.url if self.wanted.watched else self.chain.url]
         command += ["--key-file", "key", "--state", "state", "--store", "store", *others, *options, "--threads", "1"]
-        command += ["--confirmations", str(self.wanted.confirmations)]
         command += [] if self.wanted.poll is None else ["--poll", f"{self.wanted.poll:g}"]
         path = os.pathsep.join([str(_ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
         # A core for each of ten processes there is not: more threads would only wait for one another.
@@ -230,12 +232,9 @@ class Federation:
             check=False,
         )
         assert done.returncode == 0, f"deploy.py: {done.stderr}"
-        record = RecordFile(self.directory / _RECORD).read()
+        record = RecordFile(self.directory / RECORD).read()
         assert isinstance(record, Deployed), record
         return record
-
-
-_RECORD = "federation.deployment.json"
 
 
 def make_key(name: str, seed: int) -> LocalAccount:

@@ -49,14 +49,14 @@ def plan(seed: int, rounds: int, kills: int, services: list[str], servers: list[
     }
     planned: dict[str, list[Kill]] = {}
     for name, count in counts.items():
-        points = list(_POINTS) * (count // len(_POINTS) + 1) if name in services else [ANY_TIME] * count
+        points = [*_POINTS * (count // len(_POINTS)), *chance.sample(_POINTS, count % len(_POINTS))]
         chance.shuffle(points)
+        points = points if name in services else [ANY_TIME] * count
         # In rounds of their own, for a service sends once in each; the last is left for what could not be done before.
         early = list(range(1, max(2, rounds)))
         due = sorted(chance.sample(early * (count // len(early)) + chance.sample(early, count % len(early)), count))
         planned[name] = [
-            Kill(number, point, chance.uniform(0, _LONGEST_DELAY))
-            for number, point in zip(due, points[:count], strict=True)
+            Kill(number, point, chance.uniform(0, _LONGEST_DELAY)) for number, point in zip(due, points, strict=True)
         ]
     return planned
 
@@ -70,6 +70,7 @@ class Killer:
         self._armed: Kill | None = None
         self._since = 0.0
         self._done = threading.Event()
+        self._disarm: Callable[[], None] = lambda: None
 
     @property
     def left(self) -> int:
@@ -91,14 +92,14 @@ class Killer:
         # In the last round there may be no such point any more.
         is_at_any_time = kill.point is ANY_TIME or self._run.number >= self._rounds
         if is_at_any_time and time.monotonic() >= self._since + kill.delay and self._strike("at a random time"):
-            self._party.proxy.disarm()
+            self._disarm()
 
     def _arm(self, kill: Kill) -> None:
         self._armed, self._since = kill, time.monotonic()
         self._done = threading.Event()
         if isinstance(kill.point, Moment):
             point = kill.point
-            self._party.proxy.trap(point, lambda: self._spring(point))
+            self._disarm = self._party.proxy.trap(point, lambda: self._spring(point))
         elif kill.point is WRITING:
             threading.Thread(target=self._lie_in_wait, args=(self._done,), daemon=True, name="waiting").start()
 

@@ -47,10 +47,14 @@ class Chain:
             time.sleep(0.02)  # Another process writes; bounded above.
         self._kept.write_bytes(data)
 
+    def fall_back(self) -> None:
+        """Has the node go on from what was kept; it must not run."""
+        self._state.write_bytes(self._kept.read_bytes())
+
     def start(self) -> None:
         """Starts the node, and waits until it answers."""
         if self._kept.exists() and not _is_whole(self._state.read_bytes()):
-            self._state.write_bytes(self._kept.read_bytes())
+            self.fall_back()
         self.child.start()
         end = time.monotonic() + _START_SECONDS
         while True:

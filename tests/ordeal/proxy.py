@@ -29,7 +29,7 @@ class Moment(enum.Enum):
     BEFORE_RECEIPT = "in a block, its receipt not answered"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Trap:
     moment: Moment
     spring: Callable[[], None]
@@ -83,15 +83,16 @@ class Proxy:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="proxy")
         self._thread.start()
 
-    def trap(self, moment: Moment, spring: Callable[[], None], *, skip: int = 0) -> None:
-        """Calls `spring` at the next such moment, once, or after so many others; its request is not answered."""
-        with self._lock:
-            self._traps.append(_Trap(moment, spring, skip))
+    def trap(self, moment: Moment, spring: Callable[[], None], *, skip: int = 0) -> Callable[[], None]:
+        """Calls `spring` at the next such moment, once, or after so many others; its request is not answered.
 
-    def disarm(self) -> None:
-        """Takes all traps away."""
+        Returns:
+            What takes the trap away.
+        """
+        trap = _Trap(moment, spring, skip)
         with self._lock:
-            self._traps.clear()
+            self._traps.append(trap)
+        return lambda: self._disarm(trap)
 
     def lose_next(self) -> None:
         """Has the next transaction answered for as if the node had taken it, and loses it."""
@@ -125,6 +126,11 @@ class Proxy:
         if asked and any(_is_given(each, asked) for each in _answers(answer)) and self._springs(Moment.BEFORE_RECEIPT):
             return None
         return answer
+
+    def _disarm(self, trap: _Trap) -> None:
+        with self._lock:
+            if trap in self._traps:
+                self._traps.remove(trap)
 
     def _springs(self, moment: Moment) -> bool:
         with self._lock:

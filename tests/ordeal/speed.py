@@ -29,7 +29,8 @@ def run(
     try:
         chain.start()
         # As a service polls by itself.
-        federation = Federation(directory, chain, seed, Wanted(rounds, training=(0.0, 0.0), rows=8, poll=None))
+        wanted = Wanted(rounds, training=(0.0, 0.0), rows=8, poll=None, watched=False)
+        federation = Federation(directory, chain, seed, wanted)
         try:
             watched = Run(federation, say, end)
             watched.start()

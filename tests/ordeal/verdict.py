@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from fedpact.artifacts.charter import parse_toml
-from fedpact.audit import Verdict, audit
 from fedpact.ledger.events import UpdateSubmitted
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
@@ -17,8 +18,10 @@ from fedpact.ledger.view import Status
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import address as cid_of
 
-from ordeal.federation import Federation
+from ordeal.federation import FEDPACT, RECORD, Federation
 from ordeal.trainer import contribution
+
+_AUDIT_SECONDS = 120
 
 
 @dataclass(slots=True)
@@ -108,22 +111,35 @@ def judge(federation: Federation, *, rounds: int, kills: int = 0, wrong: Mapping
     found.faults += [
         f"round {number}: {who} submitted {count} times" for (number, who), count in twice.items() if count > 1
     ]
-    found.faults += _audit(federation, follower, wrong or {})
+    found.faults += _audit(federation, wrong or {})
     return found
 
 
-def _audit(federation: Federation, follower: Follower, wrong: Mapping[int, Cid]) -> list[str]:
-    blocks = federation.blocks()
-    try:
-        result = audit(federation.ledger().identity, follower.entries, blocks)
-    finally:
-        blocks.close()
-    faults = [f"audit: {finding}" for finding in result.findings]
-    for each in result.rounds:
-        expected = Verdict.DIFFERS if each.number in wrong else Verdict.REPRODUCED
-        if each.verdict is not expected:
-            why = "; ".join(map(str, each.findings[:3])) or each.unchecked
-            faults.append(f"audit: round {each.number}: expected {expected.value}, found {each.verdict.value}: {why}")
+def _audit(federation: Federation, wrong: Collection[int]) -> list[str]:
+    """Has the command derive everything again, from the chain and what the stores serve."""
+    stores = [option for each in federation.parties for option in ("--store", each.store)]
+    directory = federation.directory / "auditor"
+    directory.mkdir()
+    asked = ["--rpc", federation.chain.url, "--contract", federation.directory / RECORD, *stores]
+    done = subprocess.run(
+        [FEDPACT, "audit", *map(str, asked), "--threads", "1", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=_AUDIT_SECONDS,
+        cwd=directory,
+        check=False,
+    )
+    if not done.stdout:
+        return [f"audit: exit code {done.returncode}: {done.stderr[-1000:]}"]
+    answer = json.loads(done.stdout)
+    found = {each["round"] for each in answer["findings"]}
+    faults = [f"audit: {each}" for each in answer["findings"] if each["round"] not in wrong]
+    faults += [f"audit: round {number}: expected to differ, found reproduced" for number in set(wrong) - found]
+    expected = answer["rounds"] - len(wrong)
+    if answer["reproduced"] != expected or done.returncode != bool(wrong):
+        faults.append(
+            f"audit: expected {expected} rounds reproduced, found {answer['reproduced']}: {answer['verdict']}"
+        )
     return faults
 
 
