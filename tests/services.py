@@ -105,7 +105,7 @@ class Federation:
         return dag.root
 
     def travel(self, seconds: int) -> None:
-        """Lets time pass on the chain."""
+        """Lets time pass on the chain: well past a deadline, for blocks in quick succession run ahead of its clock."""
         ask(self.web3, "evm_increaseTime", seconds)
         ask(self.web3, "evm_mine")
 

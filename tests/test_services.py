@@ -104,7 +104,7 @@ def test_a_round_goes_on_without_those_who_fail(
     assert url is not None
     wait_until("the submissions", lambda: metrics(url[0]).get("fedpact_submissions") == 2)
     assert federation.view().rounds[1].status is Status.OPEN  # By its own clock either service would act otherwise.
-    federation.travel(601)
+    federation.travel(650)
 
     coordinator.wait_for("round 1: published baf")
     silos[0].wait_for("round 2: submitted")
