@@ -50,7 +50,7 @@ class Judgement:
 
 
 def expected_models(federation: Federation, wrong: Mapping[int, Cid] | None = None) -> dict[int, Cid]:
-    """The model of every round that was published, computed from the genesis on, with no code of ours.
+    """The model of every round that was published, averaged from the genesis on without our rules.
 
     Args:
         wrong: rounds whose models are to be these instead.
