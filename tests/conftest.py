@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +52,15 @@ def folder(tmp_path: Path) -> Path:
     """A directory with the charter of a federation to be deployed."""
     (tmp_path / "charter.toml").write_text(CHARTER_TOML)
     return tmp_path
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Logging is the process's: what a service configures in a test is undone."""
+    root, names = logging.getLogger(), ("", "fedpact", "fedpact_coordinator", "fedpact_client")
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in names}
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

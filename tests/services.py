@@ -159,33 +159,43 @@ class Service:
     def __init__(self, place: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FEDPACT_")}
         self.lines: list[str] = []
+        self.output = ""
         self._process = subprocess.Popen(
             [sys.executable, FEDPACT, *arguments],
             cwd=place,
             env=environment | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read, self._read_output)]
+        for reader in self._readers:
+            reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
             self.lines.append(line.rstrip("\n"))
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        self.output = self._process.stdout.read()
+
+    def _join(self) -> None:
+        for reader in self._readers:
+            reader.join(SECONDS)
 
     @property
     def said(self) -> str:
-        """All that it said so far."""
+        """All that it said on standard error so far."""
         return "\n".join(self.lines)
 
     def wait_for(self, text: str) -> str:
         """Waits until it says something; returns the line."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            ended = self._process.poll() is not None and not self._reader.is_alive()
+            ended = self._process.poll() is not None and not self._readers[0].is_alive()
             for line in self.lines:
                 if text in line:
                     return line
@@ -205,7 +215,7 @@ class Service:
             code = self._process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end:\n{self.said}") from None
-        self._reader.join(SECONDS)
+        self._join()
         return code
 
     def __enter__(self) -> Self:
@@ -214,9 +224,10 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait(SECONDS)
-        self._reader.join(SECONDS)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._join()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 class Services(ExitStack):

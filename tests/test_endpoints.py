@@ -253,7 +253,7 @@ def test_a_failure_that_passes_is_not_noticed(
     server.behave = lambda request, asked: (FAULTS["500"][0] if len(server.asked) < 3 else good())(request, asked)
     assert dial(server).eth.block_number == 100
     assert [record.levelno for record in caplog.records if record.name.endswith("endpoints")] == [
-        logging.WARNING,
+        logging.INFO,
         logging.INFO,
     ]
 
@@ -454,3 +454,40 @@ def test_a_round_on_a_real_node_behind_faults_and_one_that_is_dead(
         assert ledger.now() == twins.now
         assert len(server.asked) > 3 * len(faults) // 2
         session.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- doubts
+
+
+def test_an_endpoint_whose_answers_make_no_sense_is_asked_after_the_others(
+    serve: Callable[[Answer], Server], dial: Callable[..., Web3], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time for longer, however far ahead it says that it is; alone it is asked all the same."""
+    liar, honest = serve(good(head=10_000)), serve(good())
+    web3 = dial(liar, honest, patience=Patience(longest_pause=0.2, survey=0.01))
+    account = Web3.to_checksum_address(OWNER)
+
+    def answered() -> Server:
+        before = liar.methods("eth_getBalance")
+        web3.eth.get_balance(account)
+        return liar if liar.methods("eth_getBalance") > before else honest
+
+    assert answered() is liar
+    for doubts in range(3):
+        web3.provider.doubt()  # type: ignore[attr-defined]
+        assert answered() is honest
+        time.sleep(0.2 * 2**doubts + 0.02)  # So long it is doubted.
+        assert answered() is liar
+    assert sum("its answers contradict one another; others first for" in line for line in caplog.messages) == 3
+    alone = dial(liar)
+    alone.eth.get_balance(account)
+    alone.provider.doubt()  # type: ignore[attr-defined]
+    assert alone.eth.get_balance(account) == 1
+
+
+def test_before_the_first_answer_nobody_is_doubted(
+    serve: Callable[[Answer], Server], dial: Callable[..., Web3], caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nobody who said anything."""
+    dial(serve(good()), serve(good())).provider.doubt()  # type: ignore[attr-defined]
+    assert caplog.messages == []

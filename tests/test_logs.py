@@ -7,25 +7,13 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
 
 import pytest
 from fedpact.service import logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Logging is the process's: what a test configures is undone."""
-    root = logging.getLogger()
-    names = ("", "fedpact", "fedpact_coordinator", "fedpact_client")
-    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in names}
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def said(kind: str, level: str = "info") -> io.StringIO:

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 from anvil import ask
-from chains import ACCOUNTS, COORDINATOR, KEYS, MEMBERS
+from chains import COORDINATOR, KEYS, MEMBERS
 from fedpact.artifacts import manifest as manifests
+from fedpact.ledger.actions import OpenRound
+from fedpact.ledger.facts import RoundNumber
 from fedpact.ledger.view import Status
 from fedpact.store import Cid, DirectoryBlocks
 from fedpact.store.unixfs import read_small
-from services import Federation, Service, Services, skewed, wait_until
+from fedpact_client.journal import Journal
+from services import Federation, Service, Services, skewed, stopped_by, wait_until
 from web3 import Web3
 
 pytestmark = pytest.mark.nodes
@@ -45,17 +48,11 @@ def federation(anvil: Web3, tmp_path: Path) -> Iterator[Federation]:
     ask(anvil, "evm_revert", before)
 
 
-def one_line(service: Service) -> str:
-    """All that a command said, which is one line and no traceback."""
-    (line,) = service.lines
-    return line
-
-
 def status(services: Services, place: Path) -> list[dict[str, Any]]:
     """What `fedpact silo status --json` says."""
     done = services.start(place, "silo", "status", "--json")
     assert done.end() == 0, done.said
-    found: list[dict[str, Any]] = json.loads(done.said)["rounds"]
+    found: list[dict[str, Any]] = json.loads(done.output)["rounds"]
     return found
 
 
@@ -146,82 +143,62 @@ def test_a_round_goes_on_without_those_who_fail(federation: Federation, services
         assert "Traceback" not in service.said
 
 
-# ------------------------------------------------------------------------------------------- what cannot run says so
+# ------------------------------------------------------------------------------------------------- asked to stop
 
 
-def test_what_cannot_run_ends_in_one_line(federation: Federation, services: Services) -> None:
-    """With exit code 2 where something given cannot be used, and 1 where chain or store cannot do it."""
-    contract = federation.ledger.identity.contract
-    dead = f"http://127.0.0.1:{free_port()}"
-    other = federation.web3.eth.send_transaction(
-        {"from": KEYS[0].address, "data": "0x60016000526001601ff3"} | _paid(federation.web3)  # type: ignore[typeddict-item]  # Of code of one byte.
-    )
-    code_of_another = str(federation.web3.eth.wait_for_transaction_receipt(other)["contractAddress"])
-    (federation.path / "file").write_bytes(b"")
-    taken = socket.create_server(("127.0.0.1", 0))
-    keystore = json.dumps({"version": 3, "address": COORDINATOR[2:], **_keystore()})
-    cases: dict[str, tuple[dict[str, Any], int, str]] = {
-        "no key": ({"key_file": "absent"}, 2, r"key file .*absent: No such file or directory"),
-        "no contract": ({"contract": ACCOUNTS[7]}, 1, f"contract {ACCOUNTS[7]}: expected the code of a federation, fo"),
-        "another contract": ({"contract": code_of_another}, 1, "expected the code of a federation, found 1 bytes of"),
-        "no node": ({"rpc": [dead + "/SECRET"]}, 1, f"rpc: .*{dead}: no connection"),
-        "another chain": ({"chain_id": 1}, 1, r"expected chain 1, found chain 31337"),
-        "a port that is taken": (
-            {"metrics": taken.getsockname()[1]},
-            2,
-            r"metrics 127.0.0.1:\d+: Address already in u",
-        ),
-        "no state": ({"state": "../file"}, 2, r"state .*file: File exists"),
-        "a first store to read from": ({"store": [f"gateway+{federation.gateway.url}"]}, 2, "store: expected a direct"),
-        "wrong password": ({"key_file": "keystore"}, 2, r"keystore: the password is not the keystore's"),
-        "no trainer": ({"trainer": "absent:make"}, 2, "trainer absent:make: no module 'absent'"),
-        "a useless trainer": (
-            {"trainer_config": "told"},
-            2,
-            "trainer ward:Trainer: OSError: the disk with the data is",
-        ),
-        "no charter": ({"charter": str(Cid.of(b"other"))}, 1, rf"block {Cid.of(b'other')}: not in .*"),
-        "no charter file": ({"charter": "absent.toml"}, 2, r"charter .*absent.toml: No such file or directory"),
-        "a store that cannot be written": (
-            {"store": ["../file"], "charter": "charter.toml"},
-            1,
-            r"block .*file: Not a",
-        ),
-        "no gateway": ({"store": ["store", f"gateway+{dead}"]}, 1, rf"block baf\w+: gateway {dead}: cannot be reached"),
-    }
-    running = {}
-    with taken:
-        for number, (name, (settings, _, _)) in enumerate(cases.items()):
-            place = federation.place(f"case{number}", FIRST, **settings)
-            (place / "told").write_text("useless")
-            (place / "keystore").write_text(keystore)
-            (place / "charter.toml").write_text(_as_toml())
-            running[name] = services.silo(place, FEDPACT_PASSWORD="wrong")
-            if number % 3 == 2:  # Not all at once, on a machine of two processors.
-                running[name].end()
-        for name, (_, code, said) in cases.items():
-            assert (running[name].end(), name) == (code, name), running[name].said
-            last = running[name].lines[-1]
-            assert re.search(said, last), f"{name}: {running[name].said}"
-            assert last.startswith("fedpact: error: ")
-            assert "Traceback" not in running[name].said
-            assert "SECRET" not in running[name].said
-    assert contract in running["no trainer"].said
+def test_a_signal_stops_a_silo_at_every_point(federation: Federation, services: Services) -> None:
+    """Exit code 0 after SIGTERM and 130 after SIGINT, one line that says so, nothing half written; the same command
+    goes on, and nothing is submitted twice."""
+    web3, ledger = federation.web3, federation.ledger
+    ledger.send(COORDINATOR, OpenRound(RoundNumber(1), federation.charter.terms(ledger.now())))
+    first, second, third, fourth = (federation.place(f"silo{key}", key) for key in (2, 3, 4, 5))
+    for place in (first, second):
+        (place / "ward.txt").write_text("slow")
+        with (place / "fedpact.toml").open("a") as file:
+            file.write('trainer_config = "ward.txt"\n')
+
+    silos = [services.silo(place) for place in (first, second, third, fourth)]
+    wait_until("the start", (fourth / "state").exists)
+    _stops(silos[3], signal.SIGTERM)
+    silos[2].wait_for("waiting: submitted in round 1")
+    _stops(silos[2], signal.SIGINT)
+    for place, silo, number in ((first, silos[0], signal.SIGTERM), (second, silos[1], signal.SIGINT)):
+        wait_until("training", (place / "ward.begun").exists)
+        _stops(silo, number)
+        assert next(iter(Journal(_journal(place)).rounds.values()), None) is None
+        (place / "ward.txt").write_text("")
+
+    ask(web3, "evm_setAutomine", False)
+    silos = [services.silo(place) for place in (first, second)]
+    for place, silo, number in ((first, silos[0], signal.SIGTERM), (second, silos[1], signal.SIGINT)):
+        silo.wait_for("round 1: submitting")
+        wait_until("sending", lambda place=place: list(place.glob("state/*.sent/*.json")))
+        _stops(silo, number)
+        kept = Journal(_journal(place)).rounds[1]
+        assert kept.update is not None
+        assert kept.transaction == ""
+        assert list(place.rglob("*.partial")) == []
+    assert len(federation.view().rounds[1].submissions) == 1
+    again = services.silo(first)
+    again.wait_for("round 1: submitting")
+    ask(web3, "evm_setAutomine", True)
+    ask(web3, "evm_mine")
+    again.wait_for("round 1: submitted baf")
+    submitted = {each.member: each.update.cid for each in federation.view().rounds[1].submissions}
+    assert submitted.keys() >= {MEMBERS[0], MEMBERS[2]}
+    assert set(submitted.values()) == {Cid.of(federation.weights(1.0))}
+    assert web3.eth.get_transaction_count(KEYS[FIRST].address) == 1
+    _stops(again, signal.SIGTERM)
 
 
-def _paid(web3: Web3) -> dict[str, Any]:
-    ask(web3, "anvil_impersonateAccount", KEYS[0].address)
-    return {"gas": 100_000}
+def _stops(service: Service, number: int) -> None:
+    """It ends after a signal as it should."""
+    assert service.end(number) == stopped_by(number), service.said
+    lines = [line for line in service.lines if "nothing is lost" in line or "error" in line or "Traceback" in line]
+    assert "stopped; nothing is lost, and the same command continues" in lines[0]
+    assert lines[1:] == ([] if number == signal.SIGTERM else ["fedpact: error: interrupted"])
 
 
-def _keystore() -> dict[str, Any]:
-    from eth_account import Account
-
-    crypto: dict[str, Any] = Account.encrypt(KEYS[FIRST].key, "right", kdf="scrypt", iterations=2)
-    return {"crypto": crypto["crypto"], "id": crypto["id"]}
-
-
-def _as_toml() -> str:
-    from deployments import CHARTER_TOML
-
-    return CHARTER_TOML
+def _journal(place: Path) -> Path:
+    (path,) = [*place.glob("state/*.rounds.jsonl"), place / "state/none"][:1]
+    return path

@@ -39,6 +39,7 @@ _TOO_MANY_REQUESTS = (429, -32005, -32007)
 _TOO_MANY_RESULTS = re.compile(r"result|range|block|log|size", re.IGNORECASE)
 _SEND = "eth_sendRawTransaction"
 _BLOCKS_BEHIND = 3
+_LONGEST_REST = 600.0
 _random = secrets.SystemRandom()
 
 
@@ -99,6 +100,7 @@ class _Endpoint:
         failures: how often it failed since it last answered.
         rests_until: when it may be asked again before others.
         head: its last block when the heads were last looked at.
+        doubted: how often what it said made no sense.
     """
 
     name: str
@@ -108,6 +110,7 @@ class _Endpoint:
     failures: int = 0
     rests_until: float = 0.0
     head: int | None = None
+    doubted: int = 0
 
 
 @dataclass(slots=True)
@@ -158,6 +161,7 @@ class Endpoints(JSONBaseProvider):
             same = sum(endpoint.name.split(" ")[0] == name for endpoint in self._endpoints)
             exchange = Exchange(url, connect=patience.connect, max_bytes=patience.max_bytes)
             self._endpoints.append(_Endpoint(f"{name} ({same + 1})" if same else name, exchange))
+        self._answered: _Endpoint | None = None
         self._surveyed = -patience.survey
         self._surveying = threading.Lock()
 
@@ -188,6 +192,18 @@ class Endpoints(JSONBaseProvider):
         except NoAnswer:
             return False
 
+    def doubt(self) -> None:
+        """What was answered last makes no sense together: another endpoint is asked first for a while, if there is one.
+
+        Each time for twice as long: an endpoint that lies about its head looks like the best one.
+        """
+        endpoint = self._answered
+        if endpoint is not None and len(self._endpoints) > 1:
+            rest = min(self._patience.longest_pause * 2**endpoint.doubted, _LONGEST_REST)
+            endpoint.doubted = min(endpoint.doubted + 1, 10)
+            endpoint.rests_until = time.monotonic() + rest
+            logger.warning("rpc %s: its answers contradict one another; others first for %d s", endpoint.name, rest)
+
     def close(self) -> None:
         """Closes all connections."""
         for endpoint in self._endpoints:
@@ -215,6 +231,7 @@ class Endpoints(JSONBaseProvider):
                     if endpoint.failures > 1:
                         logger.info("rpc %s: answers again", endpoint.name)
                     endpoint.failures, endpoint.rests_until = 0, 0.0
+                    self._answered = endpoint
                     return answer
             open_ = [each for each in self._in_order() if each.name not in attempt.done]
             pause = self._pause(lap, open_)
@@ -251,7 +268,7 @@ class Endpoints(JSONBaseProvider):
         if trouble.final or (attempt.method == _SEND and attempt.unknown[name] > 1):
             attempt.done.add(name)
         if endpoint.failures == 0 and not trouble.final:
-            logger.warning("rpc %s: %s", name, trouble)
+            logger.info("rpc %s: %s", name, trouble)  # Whoever asked is told where nobody answers.
         endpoint.failures += 1
         endpoint.checked = False  # Another node may be there when it answers again.
         wait = trouble.wait
@@ -274,7 +291,8 @@ class Endpoints(JSONBaseProvider):
             self._chain_id = found
         if found != self._chain_id:
             endpoint.refused = f"expected chain {self._chain_id}, found chain {found}"
-            logger.warning("rpc %s: %s; it is not asked again", endpoint.name, endpoint.refused)
+            if len(self._endpoints) > 1:  # Otherwise whoever asked is told.
+                logger.warning("rpc %s: %s; it is not asked again", endpoint.name, endpoint.refused)
             raise _Trouble(endpoint.refused, final=True)
         endpoint.checked = True
 

@@ -71,6 +71,12 @@ class Node:
         self.within = not isinstance(self._provider, JSONBaseProvider)
         self._batches = not self.within
 
+    def doubt(self) -> None:
+        """Tells the connection that what was answered last makes no sense; it may have another node to ask."""
+        doubt = getattr(self._provider, "doubt", None)
+        if doubt is not None:
+            doubt()
+
     def header(self, block: int | str | Hash) -> Header | None:
         """A block by its number, its tag or its hash; none where the node has none.
 

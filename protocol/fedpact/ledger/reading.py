@@ -23,6 +23,7 @@ from typing import Literal
 
 from fedpact.errors import LedgerError
 from fedpact.ledger.abi import Abi
+from fedpact.ledger.endpoints import NoAnswer
 from fedpact.ledger.events import Entry
 from fedpact.ledger.facts import Address, Hash
 from fedpact.ledger.node import Header, Log, Node, RequestRefused
@@ -96,14 +97,20 @@ class Reader:
         return latest.time + max(1, int(time.monotonic() - self._seen[1]))
 
     def read(self, cursor: Cursor) -> News:
-        """As `Ledger.read`."""
+        """As `Ledger.read`. A node whose answers cannot be read together is doubted: next time another is asked."""
         moved = ""
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._read(cursor)
-            except _Moved as error:
-                moved = str(error)
-        raise LedgerError(f"rpc: the chain changed each of {_ATTEMPTS} times that it was read: {moved}")
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._read(cursor)
+                except _Moved as error:
+                    moved = str(error)
+            raise LedgerError(f"rpc: the chain changed each of {_ATTEMPTS} times that it was read: {moved}")
+        except NoAnswer:
+            raise
+        except LedgerError:
+            self._node.doubt()
+            raise
 
     def _read(self, cursor: Cursor) -> News:
         head = self._existing("latest")

@@ -1,6 +1,6 @@
 """How long it takes to read a ledger of 100,000 entries from a node, and to fold them; and from what was kept of it.
 
-    python benchmarks/fedpact_reading.py [ROUNDS] [--no-times]
+    python benchmarks/reading.py [ROUNDS] [--no-times]
 
 The node is a process of its own, with a chain of 1,000 rounds of 100 silos, each entry in a block of its own; with
 `--no-times` it does not say in its logs when a block was made, as older nodes do not.
@@ -19,7 +19,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from chains import CHARTER, COORDINATOR, GENESIS, LIMITS, OWNER
 from eth_abi.abi import encode
 from fedpact.ledger.abi import Abi, _flatten_all
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Submit
@@ -28,12 +27,15 @@ from fedpact.ledger.endpoints import connect
 from fedpact.ledger.entry_log import EntryLog
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.events import Entry
-from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Terms, Update
+from fedpact.ledger.facts import NO_TERMS, Address, Identity, Limits, RoundNumber, Terms, Update
 from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import View
 from fedpact.store.cid import Cid
 
+OWNER, COORDINATOR = (Address("0x" + each * 20) for each in ("0a", "0b"))
+CHARTER, GENESIS = Cid.of(b"charter"), Cid.of(b"genesis")
+LIMITS = Limits(min_quorum=1, min_phase=10, max_round=1000)
 IDENTITY = Identity(7, Address("0x" + "c0" * 20))
 SILOS = 100
 
