@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-nodes check bench attacks machine gas contracts clean
+.PHONY: demo test test-nodes check bench attacks chaos machine gas contracts clean
 
 demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits; then an audit.
 	@$(BIN)/python scripts/demo.py
@@ -26,6 +26,9 @@ bench: $(VENV)/user  ## A whole federation, then aggregation alone, side by side
 
 attacks: $(VENV)/user  ## Every rule under every attack: minutes; rewrites the tables of docs/attacks.md.
 	$(BIN)/python benchmarks/attacks.py --write docs/attacks.md
+
+chaos: $(VENV)/test $(VENV)/nodes  ## Federations of real processes that are killed, cut off and lied to: ten minutes.
+	$(BIN)/python scripts/chaos.py
 
 machine: $(VENV)/test  ## Ten minutes of random histories on the contract.
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/test_rule_machine.py

@@ -331,6 +331,20 @@ def test_what_is_given_up_is_no_longer_waited_for(node: Node, journal: Path) -> 
         waiting()
 
 
+def test_what_the_node_lost_and_is_refused_now_is_not_sent_again(node: Node, journal: Path) -> None:
+    """A node that comes back with an older chain would take it, and have it fail."""
+    node.automine(False)
+    party = Party(node, journal)
+    waiting = party.post(b"old")
+    node.drop(_hashes(party)[0])
+    party.refuses, party.error = {b"old"}, AlreadySubmitted(1, ACCOUNTS[6])
+    node.automine(True)
+    with pytest.raises(AlreadySubmitted):
+        waiting()
+    party.send(b"new")
+    assert done(node) == [b"new"]
+
+
 def test_another_process_with_the_same_key_is_named(node: Node, journal: Path) -> None:
     """It is seen by a nonce that is gone; afterwards the node is asked for the next."""
     party = Party(node, journal)

@@ -62,20 +62,20 @@ def plan(seed: int, rounds: int, kills: int, services: list[str], servers: list[
 
 
 class Killer:
-    """Carries out what is planned for one process, one kill after the other."""
+    """Carries out what is planned for one process, one kill after the other.
+
+    Attributes:
+        half_written: blocks that a kill left half written.
+    """
 
     def __init__(self, run: Run, child: Child, party: Party, planned: list[Kill], rounds: int) -> None:
         self._run, self._child, self._party, self._rounds = run, child, party, rounds
+        self.half_written = 0
         self._left = list(planned)
         self._armed: Kill | None = None
         self._since = 0.0
         self._done = threading.Event()
         self._disarm: Callable[[], None] = lambda: None
-
-    @property
-    def left(self) -> int:
-        """Kills that are still to come."""
-        return len(self._left)
 
     def tick(self) -> None:
         """Arms what is due, and sees whether it has happened."""
@@ -110,14 +110,17 @@ class Killer:
         """Kills the process as soon as it writes a block."""
         while not done.is_set():
             prefix = f"{self._child.pid}-"
-            try:
-                writes = any(each.name.startswith(prefix) for each in self._party.partial.iterdir())
-            except OSError:
-                writes = False  # There is no such directory now.
-            if writes:
+            if self._writes(prefix):
                 self._strike("while it writes a block")
+                self.half_written += self._writes(prefix)
                 return
             time.sleep(_PEEK)  # So short is the time that it takes; it ends with the run.
+
+    def _writes(self, prefix: str) -> bool:
+        try:
+            return any(each.name.startswith(prefix) for each in self._party.partial.iterdir())
+        except OSError:
+            return False  # There is no such directory now.
 
     def close(self) -> None:
         """Nothing more is to be killed."""
@@ -167,6 +170,7 @@ def run(directory: Path, seed: int, rounds: int, kills: int, say: Callable[[str]
     return {
         "kills": done,
         "killed": watched.kills,
+        "blocks_half_written": sum(each.half_written for each in killers),
         "seconds": round(seconds, 2),
         **found.as_json(),
     }

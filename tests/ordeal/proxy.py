@@ -64,8 +64,9 @@ class Proxy:
             def do_POST(self) -> None:
                 # A client that was killed takes no answer.
                 with contextlib.suppress(OSError):
-                    body = self.rfile.read(int(self.headers["Content-Length"]))
-                    answer = proxy._pass(body)
+                    length = int(self.headers["Content-Length"])
+                    body = self.rfile.read(length)
+                    answer = proxy._pass(body) if len(body) == length else None
                     if answer is None:
                         self.close_connection = True
                         return

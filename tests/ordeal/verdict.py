@@ -50,7 +50,7 @@ class Judgement:
 
 
 def expected_models(federation: Federation, wrong: Mapping[int, Cid] | None = None) -> dict[int, Cid]:
-    """The model of every round that was published, computed from the genesis on, with no code of ours.
+    """The model of every round that was published, averaged from the genesis on without our rules.
 
     Args:
         wrong: rounds whose models are to be these instead.
@@ -91,7 +91,7 @@ def judge(federation: Federation, *, rounds: int, kills: int = 0, wrong: Mapping
 
     Args:
         rounds: that must be published.
-        kills: so many transactions may have failed.
+        kills: so many times something was cut off or taken back: as many transactions may have failed.
         wrong: as `expected_models`; those rounds must fail the audit, and all others must pass.
     """
     follower = Follower(federation.ledger())

@@ -10,6 +10,7 @@ One process at a time may send with a key; the service sees to that.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -239,7 +240,8 @@ class Outbox:
                 logger.info("journal: %s was never sent and is refused now: given up (%s)", _named(entry), error)
         for entry in waiting:
             if entry.nonce in lane.entries:
-                self._mined(lane, entry)
+                with contextlib.suppress(ContractRejected):  # It is given up meanwhile.
+                    self._mined(lane, entry)
         lane.inherited = False
 
     def _is_undone(self, lane: _Lane) -> bool:
@@ -272,16 +274,24 @@ class Outbox:
         """
         if self._is_known(entry):
             return
+        self._try_again(lane, entry)
+        try:
+            self._send(entry)
+        except LedgerError as error:
+            logger.warning("%s; sent again: %s", _named(entry), error)
+
+    def _try_again(self, lane: _Lane, entry: Entry) -> None:
+        """Tries out what a node does not know, before it is sent once more: the chain may be another one by now.
+
+        Raises:
+            ContractRejected: it is given up, for it would be refused now.
+        """
         if entry.nonce == max(lane.entries):
             try:
                 self._try_out(lane.account, entry.call)
             except ContractRejected:
                 self._give_up(lane, entry)
                 raise
-        try:
-            self._send(entry)
-        except LedgerError as error:
-            logger.warning("%s; sent again: %s", _named(entry), error)
 
     # ----------------------------------------------------------------------------------------- until it is mined
 
@@ -338,7 +348,7 @@ class Outbox:
                     trouble = ""
                     step = min(2 * step, max(_LONGEST_LOOK, self._patience.look))
                     look = time.monotonic() + step
-            except Superseded:
+            except (Superseded, ContractRejected):
                 raise
             except LedgerError as error:
                 trouble = f": {error}"
@@ -357,8 +367,13 @@ class Outbox:
 
         Args:
             is_stuck: whether it has waited long enough for a higher offer.
+
+        Raises:
+            ContractRejected: it is given up, for nobody knows it, and it would be refused now.
         """
         is_known = self._is_known(entry)
+        if not is_known:
+            self._try_again(lane, entry)
         if is_stuck or not is_known:
             quote = self._market.quote(fresh=True)
             higher = raised(entry.newest.offer, quote, self._fees) if entry.newest.offer.is_short(quote) else None
