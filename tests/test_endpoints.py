@@ -464,7 +464,7 @@ def test_an_endpoint_whose_answers_make_no_sense_is_asked_after_the_others(
 ) -> None:
     """Each time for longer, however far ahead it says that it is; alone it is asked all the same."""
     liar, honest = serve(good(head=10_000)), serve(good())
-    web3 = dial(liar, honest, patience=Patience(longest_pause=0.2, survey=0.01))
+    web3 = dial(liar, honest, patience=Patience(longest_pause=20.0, survey=0.01))
     account = Web3.to_checksum_address(OWNER)
 
     def answered() -> Server:
@@ -475,8 +475,11 @@ def test_an_endpoint_whose_answers_make_no_sense_is_asked_after_the_others(
     assert answered() is liar
     for doubts in range(3):
         web3.provider.doubt()  # type: ignore[attr-defined]
+        doubted = web3.provider._endpoints[0]  # type: ignore[attr-defined]
+        rest = doubted.rests_until - time.monotonic()
+        assert 20 * 2**doubts - 5 < rest <= 20 * 2**doubts
         assert answered() is honest
-        time.sleep(0.2 * 2**doubts + 0.02)  # So long it is doubted.
+        doubted.rests_until = 0.0  # As if so long had passed.
         assert answered() is liar
     assert sum("its answers contradict one another; others first for" in line for line in caplog.messages) == 3
     alone = dial(liar)
