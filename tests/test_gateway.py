@@ -220,7 +220,7 @@ def test_a_gateway_that_is_slow_to_fail_rests_for_as_long() -> None:
         asked, began = len(server.asked), time.monotonic()
         with pytest.raises(Unreachable, match="no answer in time"):
             gateway.get(CID)
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 1.0  # Another try would take 2.5.
         assert gateway._unreachable[0] - began > 2.2
         assert len(server.asked) == asked
         gateway.close()
