@@ -10,7 +10,6 @@ a rule does not hold what its paper claims, or the mean is not broken by what ha
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
@@ -24,14 +23,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from command import Result, finish, positive
 from fedpact import rules
 from fedpact.cli.audit import verdict
-from fedpact.errors import FedpactError
 from fedpact.workdir import audit_directory
 from fedpact_simulation import hostile
 from fedpact_simulation.federation import Simulation
 from fedpact_simulation.setup import prepare
 from fedpact_simulation.training import TrainingHere
+from processes import RunFailed
 
 TASK = "digits"
 SILOS = 10
@@ -137,10 +137,6 @@ class Cell:
 
 
 Accuracies = Mapping[Cell, float]
-
-
-class RunFailed(Exception):
-    """A federation did not do the work that was asked for."""
 
 
 def cells(skews: Iterable[float | None]) -> list[Cell]:
@@ -340,34 +336,17 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between this page's markers")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        if options.json is not None:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
+    found: dict[Cell, float] = {}
+
+    def compare() -> Result:
         if options.write is not None:
             around(options.write)  # Six minutes later would be late to find that out.
-        found = measure(cells((None, SKEW)), options.rounds, options.seed, options.jobs)
-        show(found)
-        if options.json is not None:
-            options.json.write_text(json.dumps(result(found, options.rounds, options.seed), indent=1) + "\n", "utf-8")
+        found.update(measure(cells((None, SKEW)), options.rounds, options.seed, options.jobs))
         if options.write is not None:
             write(options.write, markdown(found, options.rounds, options.seed))
-    except (RunFailed, FedpactError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    wrong = broken_claims(found)
-    for line in wrong:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+        return result(found, options.rounds, options.seed)
 
-
-def positive(text: str) -> int:
-    if not int(text):
-        raise ValueError(text)
-    return whole(text)
+    return finish(compare, lambda _: show(found), lambda _: broken_claims(found), options.json)
 
 
 def whole(text: str) -> int:

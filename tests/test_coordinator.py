@@ -14,6 +14,7 @@ from faulty_blocks import FaultyBlocks
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Manifest
+from fedpact.artifacts.weights import Layout
 from fedpact.audit import audit
 from fedpact.derivation import derive
 from fedpact.ending import Standing
@@ -376,11 +377,49 @@ def test_an_update_that_cannot_be_fetched_is_waited_for(stage: Stage) -> None:
     until = (terms.submit_by + terms.publish_by) // 2
     waiting = Wait("round 1: the update of member 3 cannot be fetched yet", until)
     assert stage.first.step() == (waiting, None)
+    stage.blocks.read.clear()
+    assert stage.first.step() == (waiting, None)
     stage.ledger.advance(until)
     assert stage.first.step() == (waiting, None)
+    assert stage.blocks.read.keys() <= {bad}  # The others are not aggregated again and again meanwhile.
     stage.blocks.missing.clear()
     assert stage.first.step()[0] == Aggregate(FIRST, True)
     assert stage.manifest(1).excluded == []
+
+
+@pytest.mark.parametrize("fault", ["missing", "silent", "damaged"])
+def test_all_of_an_update_is_waited_for(fault: str) -> None:
+    """Not only its root: a block in the middle may be what is missing."""
+    charter = small_charter(
+        model={"bias": {"dtype": "F32", "shape": [600_000]}, "weight": {"dtype": "F32", "shape": [3]}},
+        rounds={"quorum": 2},
+        stop={"rounds": 2},
+    )
+    layout = charter.layout()
+    stage = Stage(charter)
+    stage.genesis = add(stage.blocks, _whole(layout, 0.0)).root
+    stage.first.step()
+    for place, value in enumerate((1.0, 2.0, 3.0)):
+        dag = add(stage.blocks, _whole(layout, value))
+        stage.ledger.send(MEMBERS[place], Submit(FIRST, Update(dag.root, 10, 500_000, dag.size)))
+        bad = open_file(stage.blocks, dag.root, dag.size).leaves[1]
+    if fault == "damaged":
+        stage.blocks.damaged[bad] = b"other"
+    else:
+        getattr(stage.blocks, fault).add(bad)
+    for _ in range(2):
+        decision, _ = stage.first.step()
+        assert isinstance(decision, Wait)
+        assert decision.why == "round 1: the update of member 3 cannot be fetched yet"
+    stage.blocks.damaged.clear()
+    stage.blocks.missing.clear()
+    stage.blocks.silent.clear()
+    assert stage.first.step()[0] == Aggregate(FIRST, True)
+    assert stage.manifest(1).excluded == []
+
+
+def _whole(layout: Layout, value: float) -> bytes:
+    return layout.encode({tensor.name: np.full(tensor.shape, value, np.float32) for tensor in layout.tensors})
 
 
 class Unconfirmed(Follower):

@@ -221,8 +221,8 @@ def flaky(node: str, fault: Callable[[Request, Any, bytes], None], every: int) -
 def test_a_round_completes_behind_a_node_that_fails_now_and_then(
     federation: Federation, join: Callable[..., Party], serve: Callable[[Answer], Server], name: str
 ) -> None:
-    """Every fifth answer; and nobody submits or publishes twice."""
-    server = serve(flaky(federation.url(), FAULTS[name], 5))
+    """Every seventh answer; and nobody submits or publishes twice."""
+    server = serve(flaky(federation.url(), FAULTS[name], 7))
     server.waiting = threading.Event()  # type: ignore[attr-defined]
     parties = [join(key, server.url) for key in (1, 2, 3)]
     play(federation, *parties)

@@ -326,6 +326,24 @@ def test_a_crash_between_store_and_ledger_does_no_harm(stage: Stage) -> None:
     assert [each.update for each in stage.submissions()] == [prepared.update]
 
 
+@pytest.mark.parametrize(("score_of", "score"), [(None, 500_000), ("base", 250_000)])
+def test_the_score_is_of_the_update_or_of_the_base_as_the_charter_says(score_of: str | None, score: int) -> None:
+    """The base is evaluated as it was before training."""
+    stage = Stage(small_charter(trainer={"epochs": 3}, limits={"min_score": "0", "max_score": "1"}, score_of=score_of))
+    seen: list[Weights] = []
+
+    def evaluate(weights: Weights) -> dict[str, float]:
+        seen.append(weights)
+        return {"accuracy": 0.25}
+
+    stage.trainer.evaluate = evaluate  # type: ignore[method-assign]  # As the others of this trainer.
+    stage.silo.step()
+    assert [each.update.score for each in stage.submissions()] == [score]
+    assert [{name: array.tolist() for name, array in each.items()} for each in seen] == (
+        [{name: array.tolist() for name, array in filled(1.0).items()}] if score_of else []
+    )
+
+
 # ------------------------------------------------------------------------------------------------- a silo submits
 
 

@@ -91,6 +91,7 @@ class Silo:
             return Prepared(debt.round, known)
         layout = self._charter.layout()
         base = layout.decode(open_file(self._blocks, debt.base, layout.size).read())
+        logger.info("round %d: training from %s", debt.round, debt.base)  # It may take long.
         try:
             fit = self._trainer.fit(base, {**self._charter.trainer, "round": debt.round})
             metrics = self._trainer.evaluate(base) if self._charter.score_of == "base" else fit.metrics
@@ -168,6 +169,7 @@ class Silo:
         receipt = None
         verdict = self.journal.verdict(origin.number, origin.model)
         if not verdict:
+            logger.info("round %d: its model is derived again", origin.number)  # It may take long.
             found = self._verifier.verify(origin)
             verdict = found.verdict.value
             detail = "; ".join(map(str, found.findings[:3])) or found.unchecked

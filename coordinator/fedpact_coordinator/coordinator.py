@@ -9,13 +9,14 @@ from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import ASSERTED, Line, Manifest
 from fedpact.derivation import Derivation, derive
+from fedpact.errors import BlockMismatch, BlockMissing, ContentError
 from fedpact.ledger.actions import CancelRound, OpenRound, Publish
-from fedpact.ledger.facts import NO_TERMS, Address
+from fedpact.ledger.facts import NO_TERMS, Address, Hash
 from fedpact.ledger.port import Follower, Ledger, Receipt
-from fedpact.ledger.view import Round
+from fedpact.ledger.view import Round, Submission
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import add, read_small
+from fedpact.store.unixfs import add, open_file, read_small
 
 from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
 
@@ -55,6 +56,8 @@ class Coordinator:
         self._charters: dict[Cid, Charter] = {}
         self.failed: Manifest | None = None
         self._reported: Manifest | None = None
+        self._began = Hash(b"")  # Transcript of the round of which the aggregation was begun last.
+        self._missing: list[Submission] = []  # Whose updates could not be fetched then.
 
     def step(self) -> tuple[Decision, Receipt | None]:
         """Does the next thing, if there is one; returns what it was, and the receipt of what was sent.
@@ -76,10 +79,13 @@ class Coordinator:
         if changed is not None and not self._follower.is_confirmed(changed):
             return Wait(f"the last entry of round {view.number} is in block {changed}, not confirmed yet"), None
         if isinstance(decision, Aggregate) and current is not None:
-            derived = self._derive(current)
-            missing = [line.index for line in derived.manifest.excluded if line.reason == ASSERTED]
-            if missing and now <= _patient_until(current):
-                shown = ", ".join(map(str, missing[:10]))
+            is_patient = now <= _patient_until(current)
+            if not (is_patient and self._are_still_missing(current)):
+                derived = self._derive(current)
+                asserted = [line.index for line in derived.manifest.excluded if line.reason == ASSERTED]
+                self._missing = [each for each in current.submissions if each.index in asserted]
+            if is_patient and self._missing:
+                shown = ", ".join(str(index) for index in sorted(each.index for each in self._missing)[:10])
                 return Wait(
                     f"round {current.number}: the update of member {shown} cannot be fetched yet",
                     _patient_until(current),
@@ -97,7 +103,17 @@ class Coordinator:
             return decision, self._ledger.send(self._account, decision)
         return decision, None
 
+    def _are_still_missing(self, current: Round) -> bool:
+        """Whether an update that could not be fetched the last time still cannot: all the others wait for that."""
+        if self._began != current.transcript:
+            return False
+        size = self._charter(current.charter).layout().size
+        return any(not _is_here(self._blocks, each.update.cid, size) for each in self._missing)
+
     def _derive(self, current: Round) -> Derivation:
+        if self._began != current.transcript:  # It may take long, and is tried again and again.
+            logger.info("round %d: aggregating %d submissions", current.number, len(current.submissions))
+            self._began = current.transcript
         charter = self._charter(current.charter)
         return derive(current, charter, self._blocks, into=self._blocks, threads=self._threads)
 
@@ -119,6 +135,19 @@ class Coordinator:
             charter.check_installed()  # Without it nothing is done: no round is opened that could not be ended.
             self._charters[cid] = charter
         return self._charters[cid]
+
+
+def _is_here(blocks: Blocks, cid: Cid, size: int) -> bool:
+    """Whether all of an update can be read."""
+    try:
+        file = open_file(blocks, cid, size)
+        for index in range(len(file.leaves)):
+            file.leaf(index)
+    except (BlockMissing, BlockMismatch):
+        return False
+    except ContentError:
+        pass  # It is here, and no file of weights: the derivation says so.
+    return True
 
 
 def _patient_until(current: Round) -> int:

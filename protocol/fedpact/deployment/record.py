@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from eth_hash.auto import keccak
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpact.artifacts import canonical
 from fedpact.artifacts.mistakes import first_mistake
 from fedpact.errors import InputError, InvalidDocument
 from fedpact.files import write_atomically
+from fedpact.ledger.keccak import keccak
 
 _MAX_RECORD = 1 << 24
 

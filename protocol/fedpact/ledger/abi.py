@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from fedpact.errors import FedpactError, RecordDamaged
 from fedpact.ledger.actions import ACTIONS, Action
 from fedpact.ledger.events import EVENTS, Event
 from fedpact.ledger.facts import Hash
+from fedpact.ledger.keccak import keccak
 from fedpact.ledger.rejections import REJECTIONS, Rejection
 from fedpact.store.cid import Cid
 

@@ -90,8 +90,9 @@ def raised(before: Offer, quote: Quote, fees: Fees) -> Offer | None:
     wanted = offer(quote, fees)
     if wanted is None:
         return None
-    max_fee, tip = max(wanted.max_fee, _more(before.max_fee)), max(wanted.tip, _more(before.tip))
-    return Offer(max_fee, tip) if max_fee <= fees.max_fee and tip <= min(fees.max_tip, max_fee) else None
+    tip = max(wanted.tip, _more(before.tip))
+    max_fee = max(wanted.max_fee, _more(before.max_fee), tip)
+    return Offer(max_fee, tip) if max_fee <= fees.max_fee and tip <= fees.max_tip else None
 
 
 def _more(amount: int) -> int:

@@ -5,9 +5,8 @@ Each is keccak-256 over `abi.encode` of static values, so over 32-byte words; th
 
 from __future__ import annotations
 
-from eth_hash.auto import keccak
-
 from fedpact.ledger.facts import Address, Hash, Identity, Limits, Terms, Update
+from fedpact.ledger.keccak import keccak
 from fedpact.store.cid import Cid
 
 

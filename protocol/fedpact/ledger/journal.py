@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from eth_hash.auto import keccak
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpact.artifacts import canonical
@@ -25,6 +24,7 @@ from fedpact.errors import InputError, InvalidDocument
 from fedpact.files import write_atomically
 from fedpact.ledger.facts import Address, Hash
 from fedpact.ledger.fees import Offer
+from fedpact.ledger.keccak import keccak
 from fedpact.ledger.transactions import Call, Variant
 
 _MAX_FILE = 1 << 22
