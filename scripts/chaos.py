@@ -53,6 +53,10 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[str, 
                 found = {"faults": faults, "changes": changes}[name].run(directory, seed, say, end)
         except (OutOfTime, AssertionError, FedpactError) as error:
             found = {"faults": [f"{error}; logs are in {directory}"]}
+        except KeyboardInterrupt:
+            if not arguments.keep:
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
         results[name] = {"seconds": round(time.monotonic() - began, 1), **found}
         if not found["faults"] and not arguments.keep:
             shutil.rmtree(directory)
@@ -85,7 +89,7 @@ def main() -> None:
     if arguments.rounds < 2 or arguments.kills < 0 or arguments.seconds <= 0:
         parser.error("expected at least 2 rounds, no negative kills, more than 0 seconds")
     logging.basicConfig(level=logging.CRITICAL)  # The parties have logs of their own; the harness itself only looks.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     events = sys.stderr if arguments.json else sys.stdout
     try:
         results = run(arguments, lambda text: print(text, file=events, flush=True))

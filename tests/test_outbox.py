@@ -208,6 +208,7 @@ def test_a_transaction_that_the_market_left_behind_is_replaced(node: Node, journ
         assert 8 * second.tip > 9 * first.tip
         assert second.max_fee == max(21 * GWEI, 9 * first.max_fee // 8 + 1)
         assert json.loads(next(journal.iterdir()).read_bytes())["variants"][1]["max_fee"] == second.max_fee
+        until(lambda: party.outbox._is_known(entry, entry.newest))  # It is journalled first.
         node.mine()
         mined = found.result(10)
     assert bytes(mined["transactionHash"]) == entry.variants[1].hash

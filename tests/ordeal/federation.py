@@ -84,7 +84,7 @@ class Wanted:
     confirmations: int = 0
     training: tuple[float, float] = (0.1, 0.6)
     rows: int = 768
-    poll: float | None = 0.1
+    poll: float | None = 0.25
     watched: bool = True
 
 
