@@ -25,7 +25,7 @@ from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Terms
 from fedpact.ledger.port import Cursor, Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store import Cid, MemoryBlocks
-from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.store.unixfs import add, address, open_file, read_small
 from fedpact_coordinator.coordinator import Coordinator
 from fedpact_coordinator.decide import Aggregate, Finished, Wait
 from lossy_ledger import LossyLedger
@@ -420,6 +420,22 @@ def test_all_of_an_update_is_waited_for(fault: str) -> None:
 
 def _whole(layout: Layout, value: float) -> bytes:
     return layout.encode({tensor.name: np.full(tensor.shape, value, np.float32) for tensor in layout.tensors})
+
+
+def test_a_round_ends_as_it_was_begun_where_the_next_charter_cannot_be_read(stage: Stage) -> None:
+    """It is published, or cancelled, under its own; no other is opened before the new charter can be read."""
+    stage.submitted(1.0, 2.0)
+    amended = small_charter(rounds={"quorum": 2}, stop={"rounds": 9})
+    cid = address(amended.encode())
+    stage.ledger.send(OWNER, AmendCharter(cid, amended.contract_limits()))
+    decision, receipt = stage.first.step()
+    assert decision == Aggregate(FIRST, True)
+    assert receipt is not None
+    assert [type(event) for event in receipt.events] == [RoundPublished]
+    with pytest.raises(StoreError, match=f"^charter {cid}: .*; whoever put it in force must offer it$"):
+        stage.first.step()
+    add(stage.blocks, amended.encode())
+    assert isinstance(stage.first.step()[0], OpenRound)
 
 
 class Unconfirmed(Follower):

@@ -109,6 +109,11 @@ def after(*deeds: Deed) -> MemoryLedger:
     return ledger
 
 
+def no_coordinator(account: Address) -> Wait:
+    """What somebody else than a coordinator is told."""
+    return Wait(f"{account} is no coordinator (the owner may make it one: fedpact federation appoint)")
+
+
 @dataclass(frozen=True)
 class Case:
     """What happened, the time of the next block, and the expected decision."""
@@ -151,11 +156,9 @@ LATE = TAKEOVER_BY + 1
 
 CASES = {
     # ---------------------------------------------------------------------------------------- nothing for this one
-    "a stranger waits": Case((), OPENED, Wait(f"{STRANGER} is no coordinator"), coordinator=STRANGER),
-    "the owner alone is no coordinator": Case((), OPENED, Wait(f"{OWNER} is no coordinator"), coordinator=OWNER),
-    "a dismissed opener waits": Case(
-        (*QUORATE, does(OWNER, Dismiss(COORDINATOR))), TAKEN, Wait(f"{COORDINATOR} is no coordinator")
-    ),
+    "a stranger waits": Case((), OPENED, no_coordinator(STRANGER), coordinator=STRANGER),
+    "the owner alone is no coordinator": Case((), OPENED, no_coordinator(OWNER), coordinator=OWNER),
+    "a dismissed opener waits": Case((*QUORATE, does(OWNER, Dismiss(COORDINATOR))), TAKEN, no_coordinator(COORDINATOR)),
     # ---------------------------------------------------------------------------------------------- no round is open
     "too few members wait": Case(
         (does(OWNER, Remove(MEMBERS[0])), does(OWNER, Remove(MEMBERS[1]))),

@@ -180,13 +180,31 @@ def test_an_error_of_ours_in_the_trainer_is_kept(stage: Stage) -> None:
     stage.fails(StoreError, "^the silo's data are on a disk that is gone$")
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(1)])
-def test_an_interrupt_is_no_failure_of_the_trainer(stage: Stage, interrupt: BaseException) -> None:
+def test_an_interrupt_is_no_failure_of_the_trainer(stage: Stage) -> None:
     """Who interrupts the training stops the silo, and nothing is submitted."""
-    stage.trainer.raises = interrupt
-    with pytest.raises(type(interrupt)):
+    stage.trainer.raises = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
         stage.silo.step()
     assert stage.entries() == stage.before
+
+
+def test_a_trainer_that_ends_the_process_has_failed(stage: Stage) -> None:
+    """A script's habit: the silo would be gone without a word, and with exit code 0."""
+    stage.trainer.raises = SystemExit(0)
+    stage.fails(TrainingFailed, r"^round 1: trainer: SystemExit: 0 \(test_silo.py, line \d+, in fit\)$")
+
+
+def test_what_is_no_fit_is_named(stage: Stage) -> None:
+    """Other frameworks' clients return a tuple."""
+    stage.trainer.fit = lambda weights, config: (weights, 10, {})  # type: ignore[method-assign,return-value,assignment]  # The point.
+    stage.fails(TrainingFailed, "^round 1: trainer: expected a Fit, found tuple$")
+
+
+def test_a_count_of_numpy_is_a_count(stage: Stage) -> None:
+    """The sum of a mask is one."""
+    stage.trainer.gives = {"samples": np.int64(10)}
+    stage.silo.step()
+    assert [each.update.samples for each in stage.submissions()] == [10]
 
 
 def test_a_trainer_cannot_alter_the_base(stage: Stage) -> None:
@@ -223,14 +241,17 @@ MISFITS = {
 def test_weights_of_another_layout_are_not_submitted(stage: Stage, weights: Weights) -> None:
     """Names, shapes and dtypes must be the charter's."""
     stage.trainer.gives = {"weights": weights}
-    stage.fails((TrainingFailed, ContentError), "tensor")
+    stage.fails(TrainingFailed, "^round 1: (trainer: )?tensor")
 
 
 @pytest.mark.parametrize("samples", [0, -1, 1001, 2**64, True, 10.0, "10", None])
 def test_wrong_samples_are_not_submitted(stage: Stage, samples: object) -> None:
     """Samples are a whole number from 1 to the charter's limit."""
     stage.trainer.gives = {"samples": samples}
-    stage.fails(TrainingFailed, f"^round 1: samples: expected 1 to 1000, found {samples}$")
+    expected = f"a whole number, found {type(samples).__name__}"
+    if type(samples) is int:
+        expected = f"1 to 1000, found {samples}"
+    stage.fails(TrainingFailed, f"^round 1: samples: expected {expected}$")
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, np.float32("nan")])

@@ -13,13 +13,13 @@ from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.cli.asking import ask_password
 from fedpact.cli.connection import open_blocks, open_ledger
-from fedpact.errors import InvalidCid
+from fedpact.errors import InputError, InvalidCid, LedgerError
 from fedpact.keys import read_account, stated_address
-from fedpact.ledger.facts import Address, address
+from fedpact.ledger.facts import Address, address, typed_address
 from fedpact.ledger.port import Follower
 from fedpact.service.loop import Outcome
 from fedpact.service.station import Station
-from fedpact.settings import Settings
+from fedpact.settings import Settings, key_file
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, read_small
@@ -82,7 +82,7 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
     Raises:
         FedpactError: it cannot be found out.
     """
-    own = address(account) if account is not None else _own_account(settings)
+    own = _typed(account) if account is not None else _own_account(settings)
     with contextlib.closing(open_blocks(settings)) as blocks, contextlib.closing(open_ledger(settings)) as ledger:
         follower = Follower(ledger)
         view = follower.refresh()
@@ -96,12 +96,20 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
     _show(own, rows, member=own in view.members)
 
 
+def _typed(text: str) -> Address:
+    try:
+        return typed_address(text)
+    except LedgerError as error:
+        raise InputError(f"account: {error}") from None
+
+
 def _own_account(settings: Settings) -> Address:
     """The account of the key file: by the keystore's own word where it has one, else by its key."""
-    stated = None if settings.key_file is None else stated_address(settings.key_file)
+    file = key_file(settings, os.environ)
+    stated = None if file is None else stated_address(file)
     if stated is not None:
         return stated
-    return address(read_account(settings.key_file, os.environ, ask_password, settings.password_file).address)
+    return address(read_account(file, os.environ, ask_password, settings.password_file).address)
 
 
 def _show(own: Address, rows: list[RoundStatus], *, member: bool) -> None:

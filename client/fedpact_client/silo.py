@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.audit import Verdict
-from fedpact.errors import ContractRejected, FedpactError, TrainingFailed
+from fedpact.errors import ContentError, ContractRejected, FedpactError, TrainingFailed
 from fedpact.ledger.actions import Attest, Submit
 from fedpact.ledger.facts import SCORE_UNIT, Address, RoundNumber, Update
 from fedpact.ledger.port import Follower, Ledger, Posted, Receipt
@@ -91,19 +94,27 @@ class Silo:
             return Prepared(debt.round, known)
         layout = self._charter.layout()
         base = layout.decode(open_file(self._blocks, debt.base, layout.size).read())
-        logger.info("round %d: training from %s", debt.round, debt.base)  # It may take long.
+        failed_before = debt.round in self.journal.rounds and bool(self.journal.rounds[debt.round].failure)
+        again = " once more" if failed_before else ""
+        logger.info("round %d: training%s from %s", debt.round, again, debt.base)  # It may take long.
         try:
             fit = self._trainer.fit(base, {**self._charter.trainer, "round": debt.round})
+            if not isinstance(fit, Fit):
+                raise TrainingFailed(f"round {debt.round}: trainer: expected a Fit, found {type(fit).__name__}")
             metrics = self._trainer.evaluate(base) if self._charter.score_of == "base" else fit.metrics
             score = self._check(debt, fit, metrics)
             encoded = layout.encode(fit.weights)
+        except ContentError as error:  # Weights that are not the charter's.
+            raise TrainingFailed(f"round {debt.round}: trainer: {error}") from error
         except FedpactError:
             raise
-        except Exception as error:  # Whatever its owner's code raises, or gives that is nothing of the kind.
+        except (Exception, SystemExit) as error:  # Whatever its owner's code does, or gives that is no such thing.
+            logger.debug("round %d: trainer", debt.round, exc_info=True)
             said = " ".join(str(error).split())[:_MAX_SAID]
-            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {said}") from error
+            place = _place(error)
+            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {said}{place}") from error
         dag = add(self._blocks, encoded)
-        update = Update(dag.root, fit.samples, score, dag.size)
+        update = Update(dag.root, operator.index(fit.samples), score, dag.size)
         self.journal.trained(debt.round, debt.base, update)
         return Prepared(debt.round, update)
 
@@ -141,6 +152,7 @@ class Silo:
             changed = view.round.changed_in
             if not self._follower.is_confirmed(changed):
                 return Nothing(f"the last round ended in block {changed}, not confirmed yet"), None
+            self._derive_again(view, view.origin)
         if not isinstance(debt, Train) or current is None:
             return debt, None
         if not self._follower.is_confirmed(current.opened_in):
@@ -164,33 +176,46 @@ class Silo:
         to refuse: its address was compared, and whoever withholds an update would stop everyone.
         """
         origin = current.origin
-        if self._verifier is None or origin is None or origin.model is None:
-            return None
-        receipt = None
-        verdict = self.journal.verdict(origin.number, origin.model)
-        if not verdict:
-            logger.info("round %d: its model is derived again", origin.number)  # It may take long.
-            found = self._verifier.verify(origin)
-            verdict = found.verdict.value
-            detail = "; ".join(map(str, found.findings[:3])) or found.unchecked
-            log = logger.info if verdict not in (Verdict.DIFFERS.value, Verdict.UNCHECKED.value) else logger.warning
-            log("round %d: its model, derived again: %s%s", origin.number, verdict, f": {detail}" if detail else "")
-            if found.verdict is Verdict.DIFFERS:
-                action = Attest(origin.number, False, self._verifier.report(origin, found, view.head))
-                receipt = self._ledger.send(self.account, action)
-            self.journal.verified(origin.number, origin.model, verdict, detail)
-        if verdict != Verdict.DIFFERS.value:
+        verdict, receipt = self._derive_again(view, origin)
+        if origin is None or verdict != Verdict.DIFFERS.value:
             return None
         return Refuse(
             f"round {current.number} starts from the model of round {origin.number}, which differs from "
             "what its updates make"
         ), receipt
 
+    def _derive_again(self, view: View, origin: Round | None) -> tuple[str, Receipt | None]:
+        """What comes of deriving a published round again; empty where that is not asked for. What could not be checked
+        is tried again whenever it is asked for: whoever withheld it may offer it by then."""
+        if self._verifier is None or origin is None or origin.model is None:
+            return "", None
+        receipt = None
+        verdict = self.journal.verdict(origin.number, origin.model)
+        if verdict in ("", Verdict.UNCHECKED.value):
+            logger.info("round %d: its model is derived again", origin.number)  # It may take long.
+            found = self._verifier.verify(origin)
+            verdict = found.verdict.value
+            detail = "; ".join(map(str, found.findings[:3])) or found.unchecked
+            log = logger.info if verdict not in (Verdict.DIFFERS.value, Verdict.UNCHECKED.value) else logger.warning
+            log("round %d: its model, derived again: %s%s", origin.number, verdict, f": {detail}" if detail else "")
+            said_so = any(
+                (each.round, each.member, each.reproduced) == (origin.number, self.account, False)
+                for each in view.attestations
+            )
+            if found.verdict is Verdict.DIFFERS and not said_so:
+                action = Attest(origin.number, False, self._verifier.report(origin, found, view.head))
+                receipt = self._ledger.send(self.account, action)
+            self.journal.verified(origin.number, origin.model, verdict, detail)
+        return verdict, receipt
+
     def _check(self, debt: Train, fit: Fit, metrics: Metrics) -> int:
         """What would be excluded is not submitted: the silo's owner hears of it at once. Returns the score, as the
         ledger keeps it, within the charter's limits."""
         most = self._charter.limits.max_samples
-        if isinstance(fit.samples, bool) or not isinstance(fit.samples, int) or not 1 <= fit.samples <= most:
+        if not isinstance(fit.samples, int | np.integer) or isinstance(fit.samples, bool):
+            found = type(fit.samples).__name__
+            raise TrainingFailed(f"round {debt.round}: samples: expected a whole number, found {found}")
+        if not 1 <= fit.samples <= most:
             raise TrainingFailed(f"round {debt.round}: samples: expected 1 to {most}, found {fit.samples}")
         name = self._charter.score
         if name not in metrics:
@@ -207,3 +232,11 @@ class Silo:
         if not least < scaled < greatest:
             return least if scaled <= least else greatest
         return round(scaled)
+
+
+def _place(error: BaseException) -> str:
+    """Where the trainer's own code was when it failed: a file's name, a line."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # Not ours.
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    where = (own or frames)[-1:]
+    return "".join(f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" for frame in where)

@@ -9,11 +9,11 @@ from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import ASSERTED, Line, Manifest
 from fedpact.derivation import Derivation, derive
-from fedpact.errors import BlockMismatch, BlockMissing, ContentError
+from fedpact.errors import BlockMismatch, BlockMissing, ContentError, FedpactError, StoreError
 from fedpact.ledger.actions import CancelRound, OpenRound, Publish
 from fedpact.ledger.facts import NO_TERMS, Address, Hash
 from fedpact.ledger.port import Follower, Ledger, Receipt
-from fedpact.ledger.view import Round, Submission
+from fedpact.ledger.view import Round, Submission, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import add, open_file, read_small
@@ -57,6 +57,7 @@ class Coordinator:
         self.failed: Manifest | None = None
         self._reported: Manifest | None = None
         self._began = Hash(b"")  # Transcript of the round of which the aggregation was begun last.
+        self._unusable: Cid | None = None  # The charter that was said to be.
         self._missing: list[Submission] = []  # Whose updates could not be fetched then.
 
     def step(self) -> tuple[Decision, Receipt | None]:
@@ -69,7 +70,7 @@ class Coordinator:
         """
         view = self._follower.refresh()
         current = view.open_round
-        charter = self._charter(view.charter)
+        charter = self._next_charter(view)
         unusable = current is not None and self.failed is not None and self.failed.transcript == _text(current)
         now = self._ledger.now()
         decision = decide(view, now, charter, self._account, unusable=unusable)
@@ -94,7 +95,8 @@ class Coordinator:
             if derived.model is None:
                 self.failed = derived.manifest
                 return self.step()
-            upcoming = charter.terms(self._ledger.now()) if decision.opens_next else NO_TERMS
+            opens_next = decision.opens_next and charter is self._charters.get(view.charter)
+            upcoming = charter.terms(self._ledger.now()) if opens_next else NO_TERMS
             manifest = add(self._blocks, derived.manifest.encode())
             logger.info("round %d: publishing %s", current.number, derived.model.root)
             action = Publish(current.number, current.transcript, derived.model.root, manifest.root, upcoming)
@@ -102,6 +104,23 @@ class Coordinator:
         if isinstance(decision, OpenRound | CancelRound):
             return decision, self._ledger.send(self._account, decision)
         return decision, None
+
+    def _next_charter(self, view: View) -> Charter:
+        """The charter in force for the next opened round. Where that cannot be used, and a round is open, that of the
+        round: it is ended as it was begun, and opens no other.
+
+        Raises:
+            FedpactError: it cannot be used, and no round is open.
+        """
+        try:
+            return self._charter(view.charter)
+        except FedpactError as error:
+            if view.open_round is None:
+                raise
+            if self._unusable != view.charter:
+                self._unusable = view.charter
+                logger.warning("the charter in force for the next round cannot be used: %s", error)
+            return self._charter(view.open_round.charter)
 
     def _are_still_missing(self, current: Round) -> bool:
         """Whether an update that could not be fetched the last time still cannot: all the others wait for that."""
@@ -112,6 +131,7 @@ class Coordinator:
 
     def _derive(self, current: Round) -> Derivation:
         if self._began != current.transcript:  # It may take long, and is tried again and again.
+            self._missing = []
             logger.info("round %d: aggregating %d submissions", current.number, len(current.submissions))
             self._began = current.transcript
         charter = self._charter(current.charter)
@@ -131,7 +151,11 @@ class Coordinator:
 
     def _charter(self, cid: Cid) -> Charter:
         if cid not in self._charters:
-            charter = charters.decode(read_small(self._blocks, cid, charters.MAX_BYTES))
+            try:
+                data = read_small(self._blocks, cid, charters.MAX_BYTES)
+            except StoreError as error:
+                raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error
+            charter = charters.decode(data)
             charter.check_installed()  # Without it nothing is done: no round is opened that could not be ended.
             self._charters[cid] = charter
         return self._charters[cid]

@@ -58,9 +58,12 @@ def decide(view: View, now: int, charter: Charter, coordinator: Address, *, unus
         coordinator: who asks.
         unusable: whether the open round was aggregated already, and fewer updates than its quorum could be used.
     """
-    if coordinator not in view.coordinators:
-        return Wait(f"{coordinator} is no coordinator")
     current = view.open_round
+    if coordinator not in view.coordinators:
+        why = ending(view, charter) if current is None else None
+        if why is not None:
+            return Finished(why)
+        return Wait(f"{coordinator} is no coordinator (the owner may make it one: fedpact federation appoint)")
     if current is None:
         return _between_rounds(view, now, charter)
     phase = current.phase(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from fedpact.artifacts import charter as charters
@@ -58,7 +59,10 @@ class CoordinatorService:
     def _in_words(self, decision: Decision) -> str:
         match decision:
             case OpenRound(number, terms):
-                return f"round {number}: opened, for {terms.quorum} submissions or more until {terms.submit_by}"
+                until = datetime.fromtimestamp(terms.submit_by, UTC)
+                return (
+                    f"round {number}: opened, for {terms.quorum} submissions or more until {until:%Y-%m-%dT%H:%M:%SZ}"
+                )
             case CancelRound(number):
                 return f"round {number}: cancelled"
             case Aggregate(number, opens_next):

@@ -103,6 +103,12 @@ class Settings:
         return value
 
 
+def key_file(settings: Settings, environment: Mapping[str, str]) -> Path | None:
+    """Where the key is; none where the variable `FEDPACT_KEY` holds it. A variable comes before the file."""
+    told_here = settings.origin["key_file"].startswith(("flag", "variable"))
+    return None if environment.get("FEDPACT_KEY") and not told_here else settings.key_file
+
+
 def with_rpc(settings: Settings, url: str) -> Settings:
     """The same settings with another node.
 

@@ -64,7 +64,12 @@ def admit(
     accounts: Annotated[list[str], typer.Argument(metavar="ADDRESS", help="Accounts of silos.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make accounts members, from the next round on."""
+    """Make accounts members, from the next round on.
+
+    \b
+    Example:
+      fedpact federation admit 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --key-file owner.json
+    """
     from fedpact import administration
 
     wanted = [_address(each) for each in accounts]
@@ -74,7 +79,12 @@ def admit(
 @federation_group.command()
 @with_settings(*SENDING)
 def remove(settings: Settings, account: _Account, as_json: AsJson = False) -> None:
-    """End a membership, from the next round on. Admitted again, the account has its old index."""
+    """End a membership, from the next round on. Admitted again, the account has its old index.
+
+    \b
+    Example:
+      fedpact federation remove 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --key-file owner.json
+    """
     from fedpact import administration
 
     wanted = _address(account)
@@ -84,7 +94,12 @@ def remove(settings: Settings, account: _Account, as_json: AsJson = False) -> No
 @federation_group.command()
 @with_settings(*SENDING)
 def appoint(settings: Settings, account: _Account, as_json: AsJson = False) -> None:
-    """Let an account open and publish rounds."""
+    """Let an account open and publish rounds.
+
+    \b
+    Example:
+      fedpact federation appoint 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --key-file owner.json
+    """
     from fedpact import administration
 
     wanted = _address(account)
@@ -94,7 +109,12 @@ def appoint(settings: Settings, account: _Account, as_json: AsJson = False) -> N
 @federation_group.command()
 @with_settings(*SENDING)
 def dismiss(settings: Settings, account: _Account, as_json: AsJson = False) -> None:
-    """Forbid an account to open and publish rounds."""
+    """Forbid an account to open and publish rounds.
+
+    \b
+    Example:
+      fedpact federation dismiss 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --key-file owner.json
+    """
     from fedpact import administration
 
     wanted = _address(account)
@@ -131,8 +151,10 @@ def amend(
 
         def decide(view: View, own: Address) -> Todo:
             note = _compare(charter, new, Documents(blocks).charter(view.charter), other_model=other_model)
-            todo = administration.amend(view, add(blocks, new.encode()).root, new.contract_limits())
-            return administration.Todo(todo.actions, [*todo.notes, *([note] if note else [])])
+            cid = add(blocks, new.encode()).root
+            todo = administration.amend(view, cid, new.contract_limits())
+            where = f"{cid} is in {settings.store[0]}: coordinator and silos must be able to read it there"
+            return administration.Todo(todo.actions, [*todo.notes, *([note] if note else []), where])
 
         _carry_out(settings, decide, as_json=as_json)
 
@@ -143,6 +165,10 @@ def rewind(settings: Settings, number: _Round, as_json: AsJson = False) -> None:
     """Go back to the model that a round started from: what was published since is disowned, never erased.
 
     No round may be open.
+
+    \b
+    Example:
+      fedpact federation rewind 7 --key-file owner.json
     """
     from fedpact import administration
 
@@ -152,7 +178,12 @@ def rewind(settings: Settings, number: _Round, as_json: AsJson = False) -> None:
 @federation_group.command()
 @with_settings(*SENDING)
 def cancel(settings: Settings, number: _Round, as_json: AsJson = False) -> None:
-    """End an open round without a model. The next one starts from the same base."""
+    """End an open round without a model. The next one starts from the same base.
+
+    \b
+    Example:
+      fedpact federation cancel 7 --key-file owner.json
+    """
     from fedpact import administration
 
     _carry_out(settings, lambda view, own: administration.cancel(view, number), as_json=as_json)
@@ -168,7 +199,12 @@ def transfer(
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an offer back.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Offer the ownership to an account. It passes when that account accepts it."""
+    """Offer the ownership to an account. It passes when that account accepts it.
+
+    \b
+    Example:
+      fedpact federation transfer 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --key-file owner.json
+    """
     from fedpact import administration
     from fedpact.ledger.facts import ZERO_ADDRESS
 
@@ -181,7 +217,12 @@ def transfer(
 @federation_group.command()
 @with_settings(*SENDING)
 def accept(settings: Settings, as_json: AsJson = False) -> None:
-    """Take the ownership that was offered to the account of this key."""
+    """Take the ownership that was offered to the account of this key.
+
+    \b
+    Example:
+      fedpact federation accept --key-file owner.json
+    """
     from fedpact import administration
 
     _carry_out(settings, administration.accept, as_json=as_json)
@@ -226,8 +267,13 @@ def _compare(path: Path, new: Charter, old: Charter | None, *, other_model: bool
     Raises:
         FedpactError: it is another one, and that was not asked for.
     """
-    if old is None:
+    if old is None and other_model:
         return "the charter in force is not in the store: whether its model has the same tensors was not checked"
+    if old is None:
+        raise FedpactError(
+            f"charter {path}: the charter in force is not in the stores, so whether its model has the same tensors "
+            "cannot be checked (--store names others; --other-model amends all the same)"
+        )
     if new.layout().header == old.layout().header:
         return None
     if other_model:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 
 from fedpact.cli.options import AsJson, warn, with_settings
 from fedpact.errors import InputError
-from fedpact.settings import Settings
+from fedpact.settings import Settings, key_file
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -92,7 +91,7 @@ def show(
 
     found = None if check else stated_address(file)
     if found is None:
-        found = address(read_owner(replace(settings, key_file=file)).address)
+        found = address(_account(settings, file).address)
     if as_json:
         _answer(file, found, as_json=True)
     else:
@@ -105,11 +104,15 @@ def read_owner(settings: Settings) -> LocalAccount:
     Raises:
         InputError: there is none, or it cannot be read.
     """
+    return _account(settings, key_file(settings, os.environ))
+
+
+def _account(settings: Settings, file: Path | None) -> LocalAccount:
     from fedpact.cli.asking import ask_password
     from fedpact.keys import read_account
 
     _check_password_file(settings)
-    return read_account(settings.key_file, os.environ, ask_password, settings.password_file)
+    return read_account(file, os.environ, ask_password, settings.password_file)
 
 
 def _check_password_file(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.errors import FedpactError, InputError
-from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load
+from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load, shown
 
 if TYPE_CHECKING:
     from fedpact.ledger.facts import Hash
@@ -28,7 +28,14 @@ ALL_PROCESSORS = os.cpu_count() or 1
 
 def _setting(name: str) -> Any:
     """The flag of a setting: text, so that a flag, a variable and the file are checked in one place."""
-    return typer.Option(flag(name), metavar=SETTINGS[name].metavar, help=SETTINGS[name].help)
+    setting = SETTINGS[name]
+    default = "" if setting.default in (None, ()) else f" [default: {_in_words(name)}]"
+    return typer.Option(flag(name), metavar=setting.metavar, help=setting.help + default)
+
+
+def _in_words(name: str) -> str:
+    value = shown(name, SETTINGS[name].default)
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 Config = Annotated[

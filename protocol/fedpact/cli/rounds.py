@@ -53,6 +53,8 @@ def rounds(settings: Settings, as_json: AsJson = False) -> None:
         for each in found
     ]
     _table(("round", "status", "base", "submitted", "model", "score", "opened", "ended"), rows)
+    if any(each["submissions"] and not each["mean_score"] for each in found):
+        typer.echo("note: scores need the charter, which is in none of the stores here (--store)")
 
 
 @with_settings(*READING, "store")

@@ -20,7 +20,7 @@ from fedpact.service.figures import Figures
 from fedpact.service.instance import only_instance
 from fedpact.service.loop import Outcome, run
 from fedpact.service.station import Station
-from fedpact.settings import Settings
+from fedpact.settings import Settings, key_file
 from fedpact.version import fedpact_version
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def serving(role: str, settings: Settings, steps: Callable[[Station], Callable[[
 
 def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], Outcome]]) -> str:
     """Everything between what a service is told and the reason of its end."""
-    account = read_account(settings.key_file, os.environ, ask_password, settings.password_file)
+    account = read_account(key_file(settings, os.environ), os.environ, ask_password, settings.password_file)
     own = address(account.address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_instance(settings.state, own))

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from fedpact.artifacts import charter as charters
+from fedpact.errors import ContentError, StoreError
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
@@ -41,6 +42,7 @@ class Station:
     figures: Figures
     by_charter: bool
     _charter: Cid | None = field(default=None, init=False)
+    _unreadable: Cid | None = field(default=None, init=False)
     _looked: float = field(default=-_LOOK_SECONDS, init=False)
     _latest: int = field(default=-1, init=False)
     _moved_on: float = field(default=0.0, init=False)
@@ -67,16 +69,26 @@ class Station:
         self.figures.went_well()
 
     def follow_the_charter(self) -> None:
-        """Counts as confirmed what the charter in force says, unless the settings say otherwise.
+        """Counts as confirmed what the charter says, unless the settings say otherwise: that of the open round, or the
+        one in force for the next. Where another cannot be read, what the last one said goes on to hold.
 
         Raises:
-            StoreError, ContentError: the charter cannot be read.
+            StoreError, ContentError: the first charter cannot be read.
         """
-        cid = self.follower.view.charter
-        if self.by_charter and cid != self._charter:
+        view = self.follower.view
+        cid = view.charter if view.open_round is None else view.open_round.charter
+        if not self.by_charter or cid in (self._charter, self._unreadable):
+            return
+        try:
             charter = charters.decode(read_small(self.blocks, cid, charters.MAX_BYTES))
-            self.ledger.confirm_after(charter.ledger.confirmations)
-            self._charter = cid
+        except (StoreError, ContentError) as error:
+            if self._charter is None:
+                raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error
+            self._unreadable = cid
+            logger.warning("charter %s: %s; confirmations count as before", cid, error)
+            return
+        self.ledger.confirm_after(charter.ledger.confirmations)
+        self._charter = cid
 
     def _watch_the_chain(self, clock: float) -> None:
         latest = self.ledger.latest()
