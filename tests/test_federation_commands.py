@@ -183,7 +183,8 @@ def test_the_charter_is_amended_once_it_is_in_the_store(place: Place) -> None:
     other.write_text(CHARTER_TOML.replace("max_samples = 1000", "max_samples = 2000"))
     cid = place.answer("charter", "check", "other.toml")["cid"]
     amended = place.answer("federation", "amend", "other.toml")
-    assert (amended["done"], amended["notes"]) == ([f"amended: the charter is {cid} from the next round on"], [])
+    assert amended["done"] == [f"amended: the charter is {cid} from the next round on"]
+    assert amended["notes"] == [f"{cid} is in store: coordinator and silos must be able to read it there"]
     assert place.answer("federation", "show")["charter"] == {"cid": cid, "name": "small"}
     assert place.answer("federation", "amend", "other.toml")["sent"] == []
     other.write_text(CHARTER_TOML.replace("[4, 3]", "[5, 3]"))
@@ -191,7 +192,9 @@ def test_the_charter_is_amended_once_it_is_in_the_store(place: Place) -> None:
         "charter other.toml: model: expected the tensors of the charter in force, found others"
     )
     forced = place.answer("federation", "amend", "other.toml", "--other-model")
-    assert forced["notes"] == ["the model has other tensors: the next round starts from a model that does not fit it"]
+    assert forced["notes"][0] == "the model has other tensors: the next round starts from a model that does not fit it"
+    elsewhere = place.refused("federation", "amend", "other.toml", "--store", "elsewhere")
+    assert elsewhere.startswith("charter other.toml: the charter in force is not in the stores, so whether its model ")
     other.write_text(CHARTER_TOML.replace("quorum = 1", "quorum = 0"))
     assert "rounds.quorum: expected at least 1" in place.refused("federation", "amend", "other.toml", code=2)
 

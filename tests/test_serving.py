@@ -114,7 +114,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "a gateway that is not there": (
         {"store": ["store", f"gateway+{DEAD}"]},
         1,
-        rf"^block baf\w+: gateway {DEAD}: cannot be reached",
+        rf"^charter baf\w+: block baf\w+: gateway {DEAD}: cannot be reached .*; whoever put it in force must offer it$",
     ),
 }
 

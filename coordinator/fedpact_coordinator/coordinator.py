@@ -153,7 +153,7 @@ class Coordinator:
         if cid not in self._charters:
             try:
                 data = read_small(self._blocks, cid, charters.MAX_BYTES)
-            except StoreError as error:
+            except BlockMissing as error:
                 raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error
             charter = charters.decode(data)
             charter.check_installed()  # Without it nothing is done: no round is opened that could not be ended.

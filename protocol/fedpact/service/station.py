@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from fedpact.artifacts import charter as charters
-from fedpact.errors import ContentError, StoreError
+from fedpact.errors import BlockMissing, ContentError, StoreError
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
@@ -82,8 +82,10 @@ class Station:
         try:
             charter = charters.decode(read_small(self.blocks, cid, charters.MAX_BYTES))
         except (StoreError, ContentError) as error:
-            if self._charter is None:
+            if self._charter is None and isinstance(error, BlockMissing):
                 raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error
+            if self._charter is None:
+                raise
             self._unreadable = cid
             logger.warning("charter %s: %s; confirmations count as before", cid, error)
             return
