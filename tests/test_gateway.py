@@ -12,10 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fedpact.errors import BlockMismatch, BlockMissing, InputError, StoreError, Unreachable
-from fedpact.store import MAX_BLOCK, Cid, DirectoryBlocks, fetch
+from fedpact.store import MAX_BLOCK, Cid, DirectoryBlocks, MemoryBlocks, fetch
+from fedpact.store import gateway as gateway_module
+from fedpact.store import several as several_module
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.several import SeveralBlocks
@@ -223,6 +226,110 @@ def test_a_gateway_that_is_slow_to_fail_rests_for_as_long() -> None:
         assert time.monotonic() - began < 1.0  # Another try would take 2.5.
         assert gateway._unreachable[0] - began > 2.2
         assert len(server.asked) == asked
+        gateway.close()
+
+
+def slow_404(to: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.3)  # That is the fault.
+    respond(to, b"no", status=404)
+
+
+def slow_503(to: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.1)  # That is the fault, three times.
+    respond(to, b"no", status=503)
+
+
+def slow_lie(to: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.3)  # That is the fault.
+    respond(to, b"something else")
+
+
+@pytest.mark.parametrize("answer", [slow_404, slow_503, slow_lie, trickling_head])
+def test_who_is_slow_to_give_nothing_is_asked_last(
+    answer: Callable[[BaseHTTPRequestHandler], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slow gateway costs its time once, not for each block; what only it has is asked of it all the same."""
+    monkeypatch.setattr(several_module, "_SLOW", 0.2)
+    monkeypatch.setattr(gateway_module, "_FIRST_SECONDS", 1.0)
+    only, honest = Cid.of(b"only there"), MemoryBlocks()
+    pieces = [bytes([each]) for each in range(20)]
+    for piece in pieces:
+        honest.put(Cid.of(piece), piece)
+
+    def mostly(to: BaseHTTPRequestHandler) -> None:
+        if str(only) in to.path:
+            respond(to, b"only there")
+        else:
+            answer(to)
+
+    with Gateway(mostly) as server:
+        gateway = GatewayBlocks(server.url, seconds=1.5)
+        several = SeveralBlocks([CountedBlocks(gateway, "slow"), CountedBlocks(honest, "fast")], writable=False)
+        assert fetch(several, Cid.of(pieces[0])) == pieces[0]
+        asked, began = len(server.asked), time.monotonic()
+        assert [fetch(several, Cid.of(each)) for each in pieces] == pieces
+        assert time.monotonic() - began < 1.0
+        assert len(server.asked) == asked
+        if answer is not trickling_head:  # Where nothing answered nobody asks at all for a while.
+            assert fetch(several, only) == b"only there"
+        several.close()
+
+
+def test_a_rest_grows_ends_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds, four, … thirty, whatever many threads say at once; a good block starts it anew."""
+    now = 1000.0
+
+    class Slow(MemoryBlocks):
+        def get(self, cid: Cid) -> bytes:
+            nonlocal now
+            asked.append(cid)
+            if cid != CID:
+                now += 2.1
+            return super().get(cid)
+
+    monkeypatch.setattr(several_module, "time", SimpleNamespace(monotonic=lambda: now))
+    asked: list[Cid] = []
+    slow, honest, other = Slow(), MemoryBlocks(), Cid.of(b"other")
+    slow.put(CID, DATA)
+    honest.put(other, b"other")
+    several = SeveralBlocks([CountedBlocks(slow, "slow"), CountedBlocks(honest, "honest")], writable=False)
+    for rest in (2.1, 4, 8, 16, 30, 30):
+        asked.clear()
+        assert fetch(several, other) == b"other"
+        now += rest - 0.1
+        assert fetch(several, other) == b"other"
+        assert asked == [other]
+        now += 0.2
+    assert fetch(several, CID) == DATA
+    assert fetch(several, other) == b"other"
+    now += 2.2
+    asked.clear()
+    assert fetch(several, other) == b"other"
+    assert asked == [other]
+
+
+def test_a_block_that_comes_fast_enough_may_take_longer_than_the_first_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body has time as long as its bytes come; one that falls behind is given up long before the last moment."""
+    monkeypatch.setattr(gateway_module, "_FIRST_SECONDS", 0.5)
+    monkeypatch.setattr(gateway_module, "_FLOOR", 1000)
+    data, pause = bytes(1200), 0.1
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        respond(to, length=len(data))
+        for start in range(0, len(data), 120):
+            time.sleep(pause)  # A slow line; the client bounds it.
+            to.wfile.write(data[start : start + 120])
+            to.wfile.flush()
+
+    with Gateway(answer) as server:
+        gateway = GatewayBlocks(server.url, seconds=10)
+        began = time.monotonic()
+        assert gateway.get(Cid.of(data)) == data
+        assert time.monotonic() - began > 2 * 0.5
+        pause, began = 0.4, time.monotonic()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            gateway.get(Cid.of(data))
+        assert time.monotonic() - began < 5.0
         gateway.close()
 
 

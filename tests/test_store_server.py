@@ -314,6 +314,38 @@ def test_a_dag_that_is_none_of_ours_ends(served: Served) -> None:
     assert b"bottom" not in caught.value.partial
 
 
+def repeating(blocks: FaultyBlocks) -> list[Cid]:
+    """Four nodes, one below the other, that stand for 1024 ** 4 leaves; from the root down to the leaf."""
+    cid = Cid.of(b"leaf")
+    blocks.put(cid, b"leaf")
+    cids = [cid]
+    for _ in range(4):
+        node = (b"\x12\x28\x0a\x24" + bytes(cid) + b"\x12\x00") * 1024
+        cid = Cid.of(node, Codec.DAG_PB)
+        blocks.put(cid, node)
+        cids.insert(0, cid)
+    return cids
+
+
+def test_links_that_repeat_are_followed_once(served: Served) -> None:
+    """Whoever asks for each block once has them read once, however often they are linked to."""
+    cids = repeating(served.blocks)
+    _, _, body = served.ask(f"/ipfs/{cids[0]}?format=car&car-dups=n")
+    assert [cid for cid, _ in read_car(body)[1]] == [bytes(cid) for cid in cids]
+    assert set(served.blocks.read.values()) == {1}
+
+
+@pytest.mark.parametrize(("dups", "most"), [("y", 3000), ("n", 1500)])
+def test_what_one_car_walks_is_bounded(served: Served, monkeypatch: pytest.MonkeyPatch, dups: str, most: int) -> None:
+    """With more links than any file has the answer breaks off, whether they are sent or only looked at."""
+    monkeypatch.setattr(unixfs, "_WALKED", most)
+    cids = repeating(served.blocks)
+    with pytest.raises(http.client.IncompleteRead):
+        served.ask(f"/ipfs/{cids[0]}?format=car&car-dups={dups}")
+    assert sum(served.blocks.read.values()) <= most
+    assert served.ask(f"/ipfs/{cids[-1]}?format=raw")[2] == b"leaf"
+
+
 def test_a_client_that_leaves_ends_the_reading(served: Served) -> None:
     """Whoever hangs up in the middle of a CAR has no more blocks read for him."""
     data = os.urandom(64 * LEAF)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpcore
@@ -24,6 +25,8 @@ RAW = "application/vnd.ipld.raw"
 """The media type of a block as it is."""
 _TRIES = 3
 _FIRST_PAUSE = 0.2
+_FIRST_SECONDS = 5.0  # From the question to the end of the answer's head, and what its body may lag behind.
+_FLOOR = 100_000  # Bytes of a body in a second, at least.
 _REST_SECONDS = 2.0, 30.0  # As long as it took to find out, within these.
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
@@ -35,14 +38,14 @@ class GatewayBlocks:
 
     Args:
         url: `http://host[:port][/path]` or `https://…`; what follows is asked for below it.
-        seconds: that one block may take, with all tries.
+        seconds: that one block may take, with all tries. A leaf of 1 MiB comes in time at 100 kB/s.
         connections: that are kept at most; as many blocks are read at once.
 
     Raises:
         InputError: the URL is not of this form.
     """
 
-    def __init__(self, url: str, *, seconds: float = 60.0, connections: int = 64) -> None:
+    def __init__(self, url: str, *, seconds: float = 15.0, connections: int = 64) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -95,25 +98,26 @@ class GatewayBlocks:
             raise Unreachable(str(cid), f"{self.name}: {why}")
         began = time.monotonic()
         end = began + self._seconds
-        with self._deadline.within(self._seconds):
-            for again in range(_TRIES):
-                try:
-                    return self._once(method, cid)
-                except _TemporaryAnswer as error:
-                    said, reached = str(error), True
-                except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-                    said, reached = _in_words(error), False
-                pause = _FIRST_PAUSE * 4**again * random.uniform(0.5, 1)  # noqa: S311  # To spread load, no secret.
-                if again == _TRIES - 1 or time.monotonic() + pause >= end:
-                    break
-                time.sleep(pause)
+        for again in range(_TRIES):
+            try:
+                with self._deadline.within(min(_FIRST_SECONDS, end - time.monotonic())):
+                    return self._once(method, cid, end)
+            except _TemporaryAnswer as error:
+                said, reached = str(error), True
+            except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+                said, reached = _in_words(error), False
+            pause = _FIRST_PAUSE * 4**again * random.uniform(0.5, 1)  # noqa: S311  # To spread load, no secret.
+            if again == _TRIES - 1 or time.monotonic() + pause >= end:
+                break
+            time.sleep(pause)
         if not reached:
             now = time.monotonic()
             least, most = _REST_SECONDS
             self._unreachable = now + min(max(least, now - began), most), said
         raise Unreachable(str(cid), f"{self.name}: {said}")
 
-    def _once(self, method: str, cid: Cid) -> bytes:
+    def _once(self, method: str, cid: Cid, end: float) -> bytes:
+        """Asks once; a block is read on after the first seconds, until `end`, as long as its bytes come fast enough."""
         headers = [("Accept", RAW), ("Accept-Encoding", "identity"), ("User-Agent", "fedpact")]
         url = f"{self._base}{cid}?format=raw"
         # A full pool is waited for no longer than a server.
@@ -121,7 +125,8 @@ class GatewayBlocks:
         with self._pool.stream(method, url, headers=headers, extensions=extensions) as response:
             found = {name.lower(): value for name, value in response.headers}
             if response.status != 200:
-                _read(response, _ASIDE)
+                for _ in _pieces(response, _ASIDE):
+                    pass
                 if response.status in _GONE:
                     raise BlockMissing(str(cid), self.name)
                 if response.status in _TEMPORARY:
@@ -131,7 +136,13 @@ class GatewayBlocks:
                 return b""
             self._check(cid, "Content-Type", RAW, found.get(b"content-type", b"").partition(b";")[0])
             self._check(cid, "Content-Encoding", "identity", found.get(b"content-encoding", b"identity"))
-            return _read(response, MAX_BLOCK + 1)
+            data = bytearray()
+            began = time.monotonic()
+            self._deadline.end = min(end, began + _FIRST_SECONDS)
+            for piece in _pieces(response, MAX_BLOCK + 1):
+                data += piece
+                self._deadline.end = min(end, began + _FIRST_SECONDS + len(data) / _FLOOR)
+            return bytes(data)
 
     def _check(self, cid: Cid, name: str, expected: str, found: bytes) -> None:
         text = found[:80].decode("latin-1").strip().lower()
@@ -143,14 +154,13 @@ class _TemporaryAnswer(Exception):
     """An answer that may be another one soon."""
 
 
-def _read(response: httpcore.Response, limit: int) -> bytes:
-    """The first bytes of an answer."""
-    data = bytearray()
+def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
+    """The first bytes of an answer, as they come."""
     for piece in response.iter_stream():
-        data += piece
-        if len(data) >= limit:
+        yield piece[:limit]
+        limit -= len(piece)
+        if limit <= 0:
             break
-    return bytes(memoryview(data)[:limit])
 
 
 def _in_words(error: Exception) -> str:

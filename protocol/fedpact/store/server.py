@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -164,19 +164,9 @@ class _Gateway:
         yield fetch(self._blocks, asked.cid)
 
     def _car(self, asked: _Asked) -> Iterator[bytes]:
-        blocks = below(self._blocks, asked.cid)
+        blocks = below(self._blocks, asked.cid, once=asked.once)
         root = next(blocks)  # Before anything is sent.
-        rest = () if asked.root_only else blocks
-        yield from car(asked.cid, _once([root], rest) if asked.once else chain([root], rest))
-
-
-def _once(*parts: Iterable[tuple[Cid, bytes]]) -> Iterator[tuple[Cid, bytes]]:
-    """Blocks without those that were there before."""
-    seen: set[Cid] = set()
-    for cid, data in chain(*parts):
-        if cid not in seen:
-            seen.add(cid)
-            yield cid, data
+        yield from car(asked.cid, chain([root], () if asked.root_only else blocks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,24 @@
 """Several stores as one: read in order, written to the first.
 
 A block that is missing, wrong or out of reach in one store is taken from the next, so one that withholds or lies costs
-time and nothing else. That needs each block to be checked here: `fedpact.store.fetch` leaves it to this one.
+time and nothing else; one that took long to give nothing is asked last for a while, so that this is not the price of
+each block. That needs each block to be checked here: `fedpact.store.fetch` leaves it to this one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
 from fedpact.store.blocks import check
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 
+_SLOW = 2.0  # Seconds after which an answer without the block earns its store a rest.
+_REST_SECONDS = 2.0, 30.0  # At first and at most; twice as long each time, and no less than the answer took.
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +36,8 @@ class SeveralBlocks:
         self._stores = tuple(stores)
         self._writable, self._keep_reads = writable, keep_reads
         self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
+        self._asked_last = [0.0] * len(self._stores)  # Until when each store is asked after those that do not rest.
+        self._rest = [_REST_SECONDS[0]] * len(self._stores)  # How long its next rest is.
 
     @property
     def moved(self) -> Mapping[str, Moved]:
@@ -60,11 +67,13 @@ class SeveralBlocks:
         damaged = False
         failed: list[str] = []
         silent: Unreachable | None = None
-        for place, store in enumerate(self._stores):
-            data = b""
+        began = time.monotonic()
+        for place in sorted(range(len(self._stores)), key=lambda place: self._asked_last[place] > began):
+            store, data = self._stores[place], b""
             try:
-                data = store.get(cid)
-                check(cid, data)
+                with self._timed(place):
+                    data = store.get(cid)
+                    check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
                 silent = silent or error
@@ -118,6 +127,23 @@ class SeveralBlocks:
         """Closes all stores."""
         for store in self._stores:
             store.close()
+
+    @contextlib.contextmanager
+    def _timed(self, place: int) -> Iterator[None]:
+        """Has a store rest that was slow to fail inside; one that gave a block rests for less the next time."""
+        asked = time.monotonic()
+        least, most = _REST_SECONDS
+        try:
+            yield
+        except (StoreError, BlockMismatch):
+            now = time.monotonic()
+            if now - asked > _SLOW:
+                until = now + min(max(self._rest[place], now - asked), most)
+                if asked >= self._asked_last[place]:  # Threads that waited for it together count once.
+                    self._rest[place] = min(2 * self._rest[place], most)
+                self._asked_last[place] = max(self._asked_last[place], until)
+            raise
+        self._rest[place] = least
 
     def _note(self, name: str, trouble: str = "") -> None:
         """Says when a store becomes silent, and when it answers again; not for each of thousands of blocks."""

@@ -22,6 +22,7 @@ LEAF = 1 << 20
 LINKS = 1024
 """Links of a node at most."""
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
+_WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,25 +206,39 @@ def find_file(blocks: Blocks, root: Cid, limit: int) -> File:
     return File(blocks, root, leaves, size)
 
 
-def below(blocks: Blocks, root: Cid) -> Iterator[tuple[Cid, bytes]]:
-    """Every block of a DAG, verified, each before those that it links to, in order; those that repeat do so here.
+def below(blocks: Blocks, root: Cid, *, once: bool = False) -> Iterator[tuple[Cid, bytes]]:
+    """Every block of a DAG, verified, each before those that it links to, in order.
+
+    Args:
+        once: whether a block that was there before is left out, with all below it; else it comes as often as it is
+            linked to. Four nodes can link to 1024 ** 4 leaves, so the links that are followed are bounded in any case.
 
     Raises, at the first block and between any two:
         BlockMissing, BlockMismatch: as `fetch`.
-        InvalidDag: a node is none of ours.
+        InvalidDag: a node is none of ours, or there are more links than any file has.
     """
-    yield from _below(blocks, root, _DEPTH)
-
-
-def _below(blocks: Blocks, cid: Cid, depth: int) -> Iterator[tuple[Cid, bytes]]:
-    data = fetch(blocks, cid)
-    yield cid, data
-    if cid.codec is Codec.RAW:
-        return
-    if depth == 0:
-        raise InvalidDag(f"{cid}: deeper than any file")
-    for child in _decode_links(cid, data):
-        yield from _below(blocks, child, depth - 1)
+    seen: set[Cid] = set()
+    walked = 0
+    trail = [iter([root])]  # What is left to visit, at each depth.
+    while trail:
+        cid = next(trail[-1], None)
+        if cid is None:
+            trail.pop()
+            continue
+        walked += 1
+        if walked > _WALKED:
+            raise InvalidDag(f"{root}: expected at most {_WALKED} links, found more")
+        if once:
+            if cid in seen:
+                continue
+            seen.add(cid)
+        data = fetch(blocks, cid)
+        yield cid, data
+        if cid.codec is Codec.RAW:
+            continue
+        if len(trail) > _DEPTH:
+            raise InvalidDag(f"{cid}: deeper than any file")
+        trail.append(iter(_decode_links(cid, data)))
 
 
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
