@@ -17,13 +17,18 @@ import requests
 from anvil import anvil_side, running
 from chains import COORDINATOR, MEMBERS, OWNER, Twins, open_round, submit_all
 from fedpact.artifacts import canonical
-from fedpact.errors import InputError, InvalidDocument
+from fedpact.cli.chain import read_chain
+from fedpact.errors import InputError, InvalidDocument, RecordInconsistent
 from fedpact.ledger.actions import Admit, Appoint
 from fedpact.ledger.endpoints import NoAnswer, Patience, connect
 from fedpact.ledger.ethereum import EthereumLedger
+from fedpact.ledger.node import Node
 from fedpact.ledger.port import Follower
+from fedpact.ledger.record import Record
+from fedpact.settings import load
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_node import CONTRACT, ScriptedNode
 from web3 import Web3
 from web3.exceptions import Web3RPCError
 
@@ -112,7 +117,11 @@ def dial() -> Iterator[Callable[..., Web3]]:
 
 
 def _results(asked: Any, chain: int = 1, head: int = 100) -> Any:
-    results = {"eth_chainId": hex(chain), "eth_blockNumber": hex(head)}
+    results: dict[str, Any] = {
+        "eth_chainId": hex(chain),
+        "eth_blockNumber": hex(head),
+        "eth_getBlockByNumber": {"number": hex(head)},
+    }
     if isinstance(asked, list):
         return [_results(each, chain, head) for each in asked]
     return {"jsonrpc": "2.0", "id": asked["id"], "result": results.get(asked["method"], "0x1")}
@@ -171,6 +180,7 @@ def _cut(request: Request, asked: Any) -> None:
     request.close_connection = True
 
 
+CRUMBS = b'{"jsonrpc":"2.0","id":0,"result":[' + b"{}," * 100_000 + b"{}]}"
 BOMB = gzip.compress(b" " * (64 << 20))
 
 
@@ -196,7 +206,9 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "half of JSON": (lambda request, _: request.give(b'{"jsonrpc":"2.0","id":0,'), "Could not decode"),
     "list": (lambda request, _: request.give(b"[]"), "Malformed response"),
     "neither": (lambda request, _: request.give(b'{"jsonrpc":"2.0","id":0}'), "Malformed response"),
-    "brackets": (lambda request, _: request.give(b"[" * 500_000), "Could not decode"),
+    "brackets": (lambda request, _: request.give(b"[" * 50_000), "Could not decode"),
+    "crumbs": (lambda request, _: request.give(CRUMBS), "more values than its size allows"),
+    "packed": (_bomb, "a packed answer"),
     "other id": (_other_id, "the answer to another request"),
     "cut": (_cut, "no whole answer"),
     "hangs up": (_hang_up, "no whole answer"),
@@ -303,15 +315,50 @@ def test_an_error_with_a_status_is_an_answer_too(serve: Callable[[Answer], Serve
         dial(serve(behave)).eth.block_number  # noqa: B018  # A property that asks.
 
 
-@pytest.mark.parametrize("behave", [_bomb, lambda request, _: request.give(b" " * (2 << 20))])
 def test_an_answer_that_is_too_large_is_an_error_of_the_node(
-    serve: Callable[[Answer], Server], dial: Callable[..., Web3], behave: Answer
+    serve: Callable[[Answer], Server], dial: Callable[..., Web3]
 ) -> None:
-    """Whoever asked can ask for less; nobody else is asked for the same. Packed bytes count as what they unpack to."""
-    server = serve(behave)
+    """Whoever asked can ask for less; nobody else is asked for the same."""
+    server = serve(lambda request, _: request.give(b" " * (2 << 20)))
     with pytest.raises(Web3RPCError, match="the answer has more than 1048576 bytes"):
         dial(server).eth.block_number  # noqa: B018  # A property that asks.
     assert len(server.asked) == 1
+
+
+def test_only_logs_may_be_many_bytes(serve: Callable[[Answer], Server], dial: Callable[..., Web3]) -> None:
+    """Of anything else, 4 MiB are the most, in a batch too."""
+
+    def behave(request: Request, asked: Any) -> None:
+        answer = {"jsonrpc": "2.0", "id": 0 if isinstance(asked, list) else asked["id"], "result": "a" * (5 << 20)}
+        request.give(json.dumps(answer).encode())
+
+    provider: Any = dial(serve(behave), patience=Patience()).provider
+    assert len(provider.make_request("eth_getLogs", [{}])["result"]) == 5 << 20
+    assert "more than 4194304 bytes" in provider.make_request("eth_call", [{}])["error"]["message"]
+    assert "more than 4194304 bytes" in provider.make_batch_request([("eth_getLogs", [{}])])["error"]["message"]
+
+
+def test_blocks_that_are_too_much_in_one_batch_are_asked_for_in_smaller_ones(
+    serve: Callable[[Answer], Server], dial: Callable[..., Web3]
+) -> None:
+    """And batches are asked for again the next time."""
+
+    def header(asked: Any) -> Any:
+        padded = {"number": asked["params"][0], "timestamp": "0x1", "hash": "0x" + "11" * 32, "much": "a" * 300_000}
+        return {"jsonrpc": "2.0", "id": asked["id"], "result": padded | {"parentHash": "0x" + "22" * 32}}
+
+    def behave(request: Request, asked: Any) -> None:
+        request.give(
+            json.dumps([header(each) for each in asked] if isinstance(asked, list) else header(asked)).encode()
+        )
+
+    server = serve(behave)
+    node = Node(dial(server))
+    for _ in range(2):
+        server.asked.clear()
+        headers = node.headers(list(range(10)))
+        assert [header.number for header in headers if header is not None] == list(range(10))
+        assert [len(asked) for asked in server.asked] == [10, 5, 2, 3, 5, 2, 3]
 
 
 def test_another_chain_is_refused_for_good(
@@ -457,6 +504,84 @@ def test_a_round_on_a_real_node_behind_faults_and_one_that_is_dead(
 
 
 # -------------------------------------------------------------------------------------------------------------- doubts
+
+
+def test_one_that_names_a_head_and_cannot_show_it_counts_for_nothing(
+    serve: Callable[[Answer], Server], dial: Callable[..., Web3]
+) -> None:
+    """An honest one is asked before it."""
+
+    def boast(request: Request, asked: Any) -> None:
+        answer = _results(asked, head=10_000)
+        if asked["method"] == "eth_getBlockByNumber":
+            answer["result"] = None
+        request.give(json.dumps(answer).encode())
+
+    boasting, honest = serve(boast), serve(good())
+    dial(boasting, honest, chain_id=1).eth.get_balance(Web3.to_checksum_address(OWNER))
+    assert (boasting.methods("eth_getBalance"), honest.methods("eth_getBalance")) == (0, 1)
+
+
+@pytest.fixture
+def two_nodes(serve: Callable[[Answer], Server]) -> tuple[Server, Server, ScriptedNode]:
+    """Two nodes of one chain with entries; the first withholds the founding of the contract."""
+    node, lock = ScriptedNode(), threading.Lock()
+    node.grow(*(node.appoint() for _ in range(20)))
+
+    def tell(request: Request, asked: Any, *, withhold: bool) -> None:
+        with lock:
+            each = [node.make_request(one["method"], one["params"]) | {"id": one["id"]} for one in _listed(asked)]
+        for answer in each:
+            if withhold and isinstance(answer["result"], list):
+                answer["result"] = [log for log in answer["result"] if log["blockNumber"] != "0x1"]
+        request.give(json.dumps(each if isinstance(asked, list) else each[0]).encode())
+
+    lying = serve(lambda request, asked: tell(request, asked, withhold=True))
+    return lying, serve(lambda request, asked: tell(request, asked, withhold=False)), node
+
+
+def _listed(asked: Any) -> list[Any]:
+    return asked if isinstance(asked, list) else [asked]
+
+
+def test_after_a_contradiction_another_endpoint_is_read(
+    two_nodes: tuple[Server, Server, ScriptedNode], dial: Callable[..., Web3]
+) -> None:
+    """An entry that one withholds does not stop the reading for ever."""
+    lying, honest, node = two_nodes
+    follower = Follower(EthereumLedger(dial(lying, honest), CONTRACT))
+    with pytest.raises(RecordInconsistent):
+        follower.refresh()
+    assert not honest.methods("eth_getLogs")
+    follower.refresh()
+    assert [entry.event for entry in follower.entries] == node.truth
+
+
+def test_an_audit_asks_every_endpoint_before_a_contradiction_is_a_finding(
+    two_nodes: tuple[Server, Server, ScriptedNode],
+) -> None:
+    """One honest node is enough; where there is none, it is found."""
+    lying, honest, node = two_nodes
+
+    def read(*servers: Server) -> Record:
+        return read_chain(load({"contract": CONTRACT, "rpc": [server.url for server in servers]}, {}, None))
+
+    assert [entry.event for entry in read(lying, honest).entries] == node.truth
+    with pytest.raises(RecordInconsistent):
+        read(lying)
+
+
+def test_a_ledger_that_stands_still_is_asked_elsewhere(
+    two_nodes: tuple[Server, Server, ScriptedNode], dial: Callable[..., Web3]
+) -> None:
+    """Whoever reads it says so."""
+    first, second, _ = two_nodes
+    ledger = EthereumLedger(dial(first, second), CONTRACT)
+    ledger.passed()
+    ledger.doubt()
+    first.asked.clear()
+    ledger.passed()
+    assert first.asked == []
 
 
 def test_an_endpoint_whose_answers_make_no_sense_is_asked_after_the_others(

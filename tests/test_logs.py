@@ -6,9 +6,12 @@ import io
 import json
 import logging
 import re
+import socket
+import threading
 import warnings
 
 import pytest
+from fedpact.ledger.endpoints import connect
 from fedpact.service import logs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +80,26 @@ def test_a_warning_of_another_package_is_a_message() -> None:
         warnings.warn("not converged", RuntimeWarning, stacklevel=1)
     (line,) = stream.getvalue().splitlines()
     assert "RuntimeWarning: not converged" in json.loads(line)["message"]
+
+
+def test_a_url_is_not_said_where_a_node_sends_headers_that_are_none(caplog: pytest.LogCaptureFixture) -> None:
+    """What asks it would, with the key in it; to a service's stream, and to a command's terminal."""
+    stream = said("text", "debug")
+    logging.getLogger().addHandler(caplog.handler)
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            asked = b""
+            while not asked.endswith(b"}"):
+                asked += connection.recv(1 << 16)
+            body = b'{"jsonrpc":"2.0","id":0,"result":"0x7"}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nthis is no header\r\nX: y\r\n\r\n" + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, args=[listening], daemon=True).start()
+        web3 = connect(f"http://127.0.0.1:{listening.getsockname()[1]}/v3/SECRET")
+        assert web3.eth.chain_id == 7
+        web3.provider.close()  # type: ignore[attr-defined]
+    assert "SECRET" not in stream.getvalue() + caplog.text
+    assert "Failed to parse headers" not in stream.getvalue() + caplog.text

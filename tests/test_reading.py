@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from anvil import anvil_side, ask, running
-from chains import KEYS, START, Twins
+from chains import KEYS, START, Twins, eth_tester_side
 from fedpact.errors import LedgerError, RecordDamaged
 from fedpact.ledger import reading
 from fedpact.ledger.abi import Abi
@@ -283,6 +283,26 @@ def test_the_time_is_that_of_the_pending_block_where_there_is_one() -> None:
     for number, later, expected in ((2, 9, 9), (1, 9, 1), (2, 0, 1), (2, -5, 1), (None, 9, 1)):
         node.pending = Block(number, "0x" + "22" * 32, last.hash, last.time + later, ())  # type: ignore[arg-type]
         assert ledger.now() == last.time + expected
+
+
+def test_what_has_surely_passed_is_the_latest_blocks_time_whatever_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a node's clock nor a head that stands still makes time pass."""
+    node = ScriptedNode()
+    ledger, last, clock = node.ledger(), node.blocks[-1], [1000.0]
+    monkeypatch.setattr(reading.time, "monotonic", lambda: clock[0])
+    node.pending = Block(2, "0x" + "22" * 32, last.hash, last.time + 10**6, ())
+    assert (ledger.now(), ledger.passed()) == (last.time + 10**6, last.time)
+    clock[0] += 3600
+    assert ledger.passed() == last.time
+    node.grow(())
+    assert ledger.passed() == last.time + 2
+
+
+def test_the_time_of_a_chain_in_this_process_passes_without_blocks() -> None:
+    """It is nobody's word but ours."""
+    twins = Twins(eth_tester_side())
+    twins.travel(twins.now + 5_000)
+    assert twins.chain.passed() == twins.now
 
 
 def test_a_node_that_refuses_to_make_a_pending_block_has_a_time_all_the_same() -> None:

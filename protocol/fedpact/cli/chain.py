@@ -26,7 +26,7 @@ def read_chain(settings: Settings) -> Record:
     """
     with closing(open_ledger(settings)) as ledger:
         follower = Follower(ledger)
-        follower.refresh()
+        _refresh(follower, settings)
         confirmed = tuple(entry for entry in follower.entries if follower.is_confirmed(entry))
         return Record(ledger.identity, CHAIN, confirmed)
 
@@ -43,9 +43,24 @@ def audit_chain(settings: Settings, **asked: Any) -> Audited:
     with closing(open_ledger(settings)) as ledger, closing(open_blocks(settings, writable=False)) as blocks:
         follower = Follower(ledger)
         try:
-            follower.refresh()
+            _refresh(follower, settings)
         except RecordInconsistent as error:
             found = Finding(0, "record", "entries of one contract", str(error))
             return Audited(Audit(asked["scope"], findings=[found]), ledger.identity)
         entries = [entry for entry in follower.entries if follower.is_confirmed(entry)]
         return Audited(audit(ledger.identity, entries, blocks, **asked), ledger.identity)
+
+
+def _refresh(follower: Follower, settings: Settings) -> None:
+    """Reads everything; after a contradiction once more for each further node: one may withhold an entry.
+
+    Raises:
+        LedgerError, RecordInconsistent: as `Follower.refresh`, the last time.
+    """
+    for _ in settings.need("rpc")[1:]:
+        try:
+            follower.refresh()
+            return
+        except RecordInconsistent:
+            continue  # The node that answered is doubted now: the next is asked first.
+    follower.refresh()

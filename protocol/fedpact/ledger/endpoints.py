@@ -4,6 +4,9 @@ Every request has a deadline, and is repeated with growing pauses and at the nex
 there was no connection, no whole answer, no JSON, or too much to do (429, 5xx). A JSON-RPC error is an answer like any
 other (a revert, a nonce that is too low, a range that is too wide), but for those that say "too many requests".
 
+An answer is bounded in bytes before it is read, and in how many values it may hold before it is parsed: each takes
+memory, the empty ones many times that of their bytes.
+
 An endpoint of another chain is never asked again. One whose head is behind that of another is asked only when no other
 answers; which one is right where they differ for long, this cannot know. A URL may hold a key: nothing but its host and
 port is ever shown.
@@ -33,11 +36,15 @@ from fedpact.ledger.exchange import Exchange, Failed, TooLarge
 
 logger = logging.getLogger(__name__)
 
-_TOO_LARGE = -32008  # As nodes say it themselves.
+TOO_LARGE = -32008  # As nodes say it themselves.
 _TOO_MANY_REQUESTS = (429, -32005, -32007)
 # Nodes use -32005 for answers with too many results, too: to ask again would give the same.
 _TOO_MANY_RESULTS = re.compile(r"result|range|block|log|size", re.IGNORECASE)
 _SEND = "eth_sendRawTransaction"
+_LOGS = "eth_getLogs"
+_MAX_BYTES = 4 << 20  # Of any answer but logs, which are asked for in smaller ranges where they are too much.
+# What we ask for has a comma or bracket in 30 bytes or more; a short answer may have any.
+_ANY_VALUES, _BYTES_PER_VALUE = 1 << 16, 16
 _BLOCKS_BEHIND = 3
 _LONGEST_REST = 600.0
 _random = secrets.SystemRandom()
@@ -59,7 +66,7 @@ class Patience:
         pause: the first pause; each is up to twice as long as the one before.
         longest_pause: the longest, even where a server asks for a longer one.
         survey: between two looks at the heads of all endpoints.
-        max_bytes: of an answer, unpacked.
+        max_bytes: of an answer; where it is none of `eth_getLogs`, 4 MiB are the most in any case.
     """
 
     connect: float = 5.0
@@ -69,7 +76,7 @@ class Patience:
     pause: float = 0.1
     longest_pause: float = 20.0
     survey: float = 10.0
-    max_bytes: int = 64 << 20
+    max_bytes: int = 16 << 20
 
 
 def connect(urls: str | Sequence[str], *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
@@ -159,7 +166,7 @@ class Endpoints(JSONBaseProvider):
         for url in urls:
             name = _name(url)
             same = sum(endpoint.name.split(" ")[0] == name for endpoint in self._endpoints)
-            exchange = Exchange(url, connect=patience.connect, max_bytes=patience.max_bytes)
+            exchange = Exchange(url, connect=patience.connect)
             self._endpoints.append(_Endpoint(f"{name} ({same + 1})" if same else name, exchange))
         self._answered: _Endpoint | None = None
         self._surveyed = -patience.survey
@@ -297,7 +304,10 @@ class Endpoints(JSONBaseProvider):
         endpoint.checked = True
 
     def _survey(self) -> None:
-        """Looks at the heads of all endpoints that do not rest. One thread does; the others do not wait for it."""
+        """Looks at the heads of all endpoints that do not rest. One thread does; the others do not wait for it.
+
+        The block is asked for, not its number: what an endpoint cannot show counts for nothing.
+        """
         if not self._surveying.acquire(blocking=False):
             return
         try:
@@ -306,12 +316,13 @@ class Endpoints(JSONBaseProvider):
                 if endpoint.refused or endpoint.rests_until > now:
                     continue
                 end = now + self._patience.connect
-                attempt = _Attempt("eth_blockNumber", b"", [], end)
+                attempt = _Attempt("eth_getBlockByNumber", b"", [], end)
                 try:
                     self._check(endpoint, end)
-                    endpoint.head = int(self._ask_one(endpoint, attempt.method, [], end)["result"], 16)
+                    block = self._ask_one(endpoint, attempt.method, ["latest", False], end)["result"]
+                    endpoint.head = int(block["number"], 16)
                 except (_Trouble, KeyError, TypeError, ValueError) as error:
-                    wrong = _Trouble("expected the number of a block, found something else")
+                    wrong = _Trouble("expected the latest block, found something else")
                     self._note(endpoint, attempt, error if isinstance(error, _Trouble) else wrong)
                     # One that is not there may take all of its time to say so, and others wait for that.
                     endpoint.rests_until = now + self._patience.survey * min(endpoint.failures, 6)
@@ -327,15 +338,16 @@ class Endpoints(JSONBaseProvider):
 
     def _post(self, endpoint: _Endpoint, attempt: _Attempt, *, batch: bool) -> Any:
         """One exchange with one endpoint."""
-        left = attempt.end - time.monotonic()
+        seconds = max(min(attempt.end - time.monotonic(), self._patience.answer), 0.001)
+        most = self._patience.max_bytes if attempt.method == _LOGS else min(self._patience.max_bytes, _MAX_BYTES)
         try:
-            status, later, data = endpoint.exchange.post(attempt.body, max(min(left, self._patience.answer), 0.001))
+            status, later, data = endpoint.exchange.post(attempt.body, seconds, most)
         except Failed as error:
             raise _Trouble(str(error), unsent=error.unsent) from None
         except TooLarge:
             # To ask another would give the same; whoever asked can ask for less.
-            message = f"the answer has more than {self._patience.max_bytes} bytes"
-            return {"jsonrpc": "2.0", "id": attempt.ids[0], "error": {"code": _TOO_LARGE, "message": message}}
+            message = f"the answer has more than {most} bytes"
+            return {"jsonrpc": "2.0", "id": attempt.ids[0], "error": {"code": TOO_LARGE, "message": message}}
         if status == 429 or status >= 500:
             wait = float(later) if re.fullmatch(r"\d{1,6}", later) else 0.0
             raise _Trouble(f"the node answers with HTTP status {status}", wait=wait)
@@ -354,6 +366,8 @@ class Endpoints(JSONBaseProvider):
 def _answers(data: bytes, ids: list[Any], *, batch: bool) -> Any:
     """The answer to a request, or those to a batch in their order."""
     wrong = "expected the answer of a node, found something else:"
+    if sum(data.count(each) for each in (b",", b"[", b"{")) > _ANY_VALUES + len(data) // _BYTES_PER_VALUE:
+        raise _Trouble(f"{wrong} more values than its size allows")
     try:
         value = canonical.parse(data, "answer")
     except InvalidDocument:

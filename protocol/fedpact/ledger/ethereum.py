@@ -86,7 +86,8 @@ class EthereumLedger:
         with asking("rpc"):
             self._identity = Identity(web3.eth.chain_id, contract)
             code = bytes(web3.eth.get_code(self._to))
-        self._reader = Reader(Node(web3), contract, self._abi, confirmations=confirmations, first_block=first_block)
+        self._node = Node(web3)
+        self._reader = Reader(self._node, contract, self._abi, confirmations=confirmations, first_block=first_block)
         self._accounts = {address(account.address): account for account in accounts}
         self._spending = Spending()
         chain_id = self._identity.chain_id
@@ -186,6 +187,21 @@ class EthereumLedger:
 
     def now(self) -> int:
         return self._reader.now()
+
+    def passed(self) -> int:
+        """The time that has surely passed on the chain, for what cannot be undone: see `Reader.passed`.
+
+        Raises:
+            LedgerError: the node does not say.
+        """
+        return self._reader.passed()
+
+    def doubt(self) -> None:
+        """Whichever node answered last is asked after the others for a while, where there are others.
+
+        It is for answers that make no sense together, and for a chain that stands still while it should not.
+        """
+        self._node.doubt()
 
     def confirm_after(self, confirmations: Confirmations) -> None:
         """From the next reading on, so many blocks must follow one before it counts as confirmed."""

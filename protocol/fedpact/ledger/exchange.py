@@ -7,6 +7,7 @@ holds its client for ever. Here a deadline stands above every read of a socket, 
 from __future__ import annotations
 
 import io
+import logging
 import socket
 import threading
 import time
@@ -18,6 +19,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
+
+# Its warnings show URLs whole, and a URL may hold a key: of headers that are none, for one.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 _PIECE = 1 << 16
 _CONNECTIONS = 128  # Threads that one process may ask with at once without opening connections anew.
@@ -39,32 +43,38 @@ class TooLarge(Exception):
     """The answer has more bytes than it may have."""
 
 
+class _Packed(HTTPError):
+    """The answer is packed, which nobody asked for: a few bytes could stand for any number."""
+
+
 class Exchange:
     """Sends requests to one server. Threads may share one.
 
     Args:
         url: where to.
         connect: seconds until a connection must stand.
-        max_bytes: what an answer may have at most, unpacked.
     """
 
-    def __init__(self, url: str, *, connect: float, max_bytes: int) -> None:
-        self._url, self._connect, self._max_bytes = url, connect, max_bytes
+    def __init__(self, url: str, *, connect: float) -> None:
+        self._url, self._connect = url, connect
         self._session = requests.Session()
-        self._session.headers.update({"Content-Type": "application/json", "User-Agent": "fedpact"})
+        self._session.headers.update(
+            {"Content-Type": "application/json", "User-Agent": "fedpact", "Accept-Encoding": "identity"}
+        )
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = _Adapter(pool_maxsize=_CONNECTIONS)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
-    def post(self, body: bytes, seconds: float) -> tuple[int, str, bytes]:
+    def post(self, body: bytes, seconds: float, max_bytes: int) -> tuple[int, str, bytes]:
         """Sends a body; returns the status, what the server says of when to come again, and the answer.
 
         Args:
             seconds: until the whole answer must be there.
+            max_bytes: what it may have at most.
 
         Raises:
-            Failed: it is not.
+            Failed: it is not there, or it is packed.
             TooLarge: it has too many bytes.
         """
         end = _thread.end = time.monotonic() + seconds
@@ -76,10 +86,12 @@ class Exchange:
                 stream=True,
                 allow_redirects=False,
             ) as response:
+                if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+                    raise _Packed
                 data = bytearray()
-                while piece := response.raw.read(_PIECE, decode_content=True):
+                while piece := response.raw.read(_PIECE, decode_content=False):
                     data += piece
-                    if len(data) > self._max_bytes:
+                    if len(data) > max_bytes:
                         raise TooLarge
                 return response.status_code, response.headers.get("Retry-After", ""), bytes(data)
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -87,7 +99,8 @@ class Exchange:
             unsent = isinstance(error, requests.ConnectTimeout) or isinstance(
                 getattr(cause, "reason", None), NewConnectionError
             )
-            why = "no connection" if unsent else "no whole answer"
+            packed = isinstance(error, _Packed)
+            why = "no connection" if unsent else "a packed answer" if packed else "no whole answer"
             late = f" within {seconds:.3g} seconds" if time.monotonic() >= end - 0.01 else ""
             raise Failed(f"{why}{late} ({type(error).__name__})", unsent=unsent) from None
         finally:

@@ -16,6 +16,7 @@ from web3.types import RPCEndpoint
 
 from fedpact.errors import LedgerError
 from fedpact.ledger.answers import asking, said
+from fedpact.ledger.endpoints import TOO_LARGE
 from fedpact.ledger.facts import Address, Hash
 
 _BATCH = 100  # Requests in one: what the providers that have a limit allow.
@@ -145,13 +146,19 @@ class Node:
         return results
 
     def _ask_at_once(self, name: str, chunk: Sequence[Any]) -> list[Any] | None:
-        """The answers of a batch; none where the node gives none."""
+        """The answers of a batch, in halves where they are too much together; none where the node gives none."""
         provider = cast(JSONBaseProvider, self._provider)
         try:
             with asking(f"rpc: {name}"):
                 answers = provider.make_batch_request([(RPCEndpoint(name), parameters) for parameters in chunk])
         except LedgerError:
             return None
+        error = answers.get("error") if isinstance(answers, dict) else None
+        if isinstance(error, dict) and error.get("code") == TOO_LARGE and len(chunk) > 1:
+            half = len(chunk) // 2
+            first = self._ask_at_once(name, chunk[:half])
+            second = None if first is None else self._ask_at_once(name, chunk[half:])
+            return None if first is None or second is None else first + second
         return answers if isinstance(answers, list) and len(answers) == len(chunk) else None
 
 

@@ -197,6 +197,9 @@ class Follower:
                 self._take(news)
             except RecordInconsistent:
                 self._cursor = Cursor()
+                doubt = getattr(self._ledger, "doubt", None)
+                if doubt is not None:  # Of several nodes, another may not withhold it.
+                    doubt()
                 raise
             if self._memory is not None:
                 self._memory.keep(news)

@@ -87,14 +87,22 @@ class Reader:
             pending = None
         if pending is not None and self._node.within:
             return pending.time
-        latest = self._node.header("latest")
-        if latest is None:
-            raise LedgerError("rpc: the node has no latest block")
+        latest = self._latest("latest")
         if latest.hash != self._seen[0]:
             self._seen = latest.hash, time.monotonic()
         if pending is not None and pending.number > latest.number and pending.time > latest.time:
             return pending.time
         return latest.time + max(1, int(time.monotonic() - self._seen[1]))
+
+    def passed(self) -> int:
+        """The time that has surely passed on the chain: the latest block's (seconds since the epoch).
+
+        It is for what cannot be undone. The pending block's time is a node's clock, which may be wrong; and where its
+        head stands still, no time passes here, so that what it does not show is not taken for what was not done. Ask
+        for it before reading: then all that was logged until then is read. A chain in this process needs no block for
+        its time to pass: its pending block's counts.
+        """
+        return self._latest("pending" if self._node.within else "latest").time
 
     def read(self, cursor: Cursor) -> News:
         """As `Ledger.read`. A node whose answers cannot be read together is doubted: next time another is asked."""
@@ -274,6 +282,12 @@ class Reader:
                 raise _Moved(f"block {log.block} is gone")
             times[log.block] = header.time
         return times
+
+    def _latest(self, tag: Literal["latest", "pending"]) -> Header:
+        header = self._node.header(tag)
+        if header is None:
+            raise LedgerError(f"rpc: the node has no {tag} block")
+        return header
 
     def _existing(self, block: int | str) -> Header:
         header = self._node.header(block)
