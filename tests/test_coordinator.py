@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from unittest import mock
 
@@ -436,6 +437,22 @@ def test_a_round_ends_as_it_was_begun_where_the_next_charter_cannot_be_read(stag
         stage.first.step()
     add(stage.blocks, amended.encode())
     assert isinstance(stage.first.step()[0], OpenRound)
+
+
+def test_a_round_is_cancelled_by_the_time_of_a_block_that_exists(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that says a later time for the next block does not end anybody's round; where no block comes, it does."""
+    stage.first.step()
+    stage.submit(1.0)
+    began = stage.ledger.now()
+    monkeypatch.setattr(stage.ledger, "now", lambda: began + 10**6)
+    monkeypatch.setattr(stage.ledger, "passed", lambda: began)
+    waiting = Wait("round 1: a block after its deadline is waited for")
+    assert stage.first.step() == (waiting, None)
+    monkeypatch.setattr(time, "monotonic", lambda clock=time.monotonic: clock() + 16.0)
+    monkeypatch.setattr(stage.ledger, "passed", lambda: began + 1)
+    assert stage.first.step() == (waiting, None)
+    monkeypatch.setattr(time, "monotonic", lambda clock=time.monotonic: clock() + 16.0)
+    assert stage.first.step()[0] == CancelRound(FIRST)
 
 
 class Unconfirmed(Follower):

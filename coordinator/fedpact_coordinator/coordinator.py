@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from fedpact.artifacts import charter as charters
@@ -21,6 +22,8 @@ from fedpact.store.unixfs import add, open_file, read_small
 from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
 
 logger = logging.getLogger(__name__)
+
+_STILL_SECONDS = 15.0
 
 
 class Coordinator:
@@ -57,6 +60,7 @@ class Coordinator:
         self.failed: Manifest | None = None
         self._reported: Manifest | None = None
         self._began = Hash(b"")  # Transcript of the round of which the aggregation was begun last.
+        self._still: tuple[int, float] | None = None  # A time of the ledger, and since when it has been that.
         self._unusable: Cid | None = None  # The charter that was said to be.
         self._missing: list[Submission] = []  # Whose updates could not be fetched then.
 
@@ -74,6 +78,8 @@ class Coordinator:
         unusable = current is not None and self.failed is not None and self.failed.transcript == _text(current)
         now = self._ledger.now()
         decision = decide(view, now, charter, self._account, unusable=unusable)
+        if isinstance(decision, CancelRound) and not unusable and not self._has_surely_passed(decision, charter):
+            return Wait(f"round {decision.round}: a block after its deadline is waited for"), None
         if isinstance(decision, Wait):
             return decision, None
         changed = None if view.round is None else view.round.changed_in
@@ -104,6 +110,19 @@ class Coordinator:
         if isinstance(decision, OpenRound | CancelRound):
             return decision, self._ledger.send(self._account, decision)
         return decision, None
+
+    def _has_surely_passed(self, decision: CancelRound, charter: Charter) -> bool:
+        """Whether a round is to be cancelled by the time of a block that exists, too.
+
+        What the next block would carry is a node's word, and a cancelled round is everybody's work lost. Where no block
+        comes for a while, as on a chain that makes them of transactions alone, that word has to do.
+        """
+        sure = self._ledger.passed()
+        if decide(self._follower.refresh(), sure, charter, self._account) == decision:
+            return True
+        if self._still is None or self._still[0] != sure:
+            self._still = sure, time.monotonic()
+        return time.monotonic() - self._still[1] >= _STILL_SECONDS
 
     def _next_charter(self, view: View) -> Charter:
         """The charter in force for the next opened round. Where that cannot be used, and a round is open, that of the

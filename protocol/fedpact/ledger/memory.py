@@ -50,6 +50,9 @@ class MemoryLedger:
         """Lets time pass: the next block carries timestamp `to`, unless it is later already."""
         self._now = max(self._now, to)
 
+    def passed(self) -> int:
+        return self.now()
+
     def read(self, cursor: Cursor) -> News:
         """A block is confirmed as soon as it is there: nobody can take it back."""
         last = self._entries[-1].block

@@ -120,6 +120,11 @@ class Ledger(Protocol):
         """The timestamp that the next block would carry, in seconds since the epoch."""
         ...
 
+    def passed(self) -> int:
+        """The time that has surely passed (seconds since the epoch), for what cannot be undone. Asked for before
+        reading, all that was logged until then is read."""
+        ...
+
     def read(self, cursor: Cursor) -> News:
         """What is new behind a cursor, and what no longer holds before it.
 
