@@ -8,6 +8,7 @@ The node is a process of its own, with a chain of 1,000 rounds of 100 silos, eac
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -170,5 +171,6 @@ def _timed(name: str, work: Any) -> Any:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000, 20, 20)  # As the command has it.
     counts = [int(each) for each in sys.argv[1:] if each.isdecimal()]
     measure(*(counts or [1000]), times="--no-times" not in sys.argv)

@@ -92,7 +92,7 @@ def in_range(name: str, value: int, bits: int, *, signed: bool = False) -> None:
         OutOfRange: it does not.
     """
     least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if type(value) is not int or not least <= value <= most:  # A bool is none, either.
         raise OutOfRange(name, value, least, most)
 
 
