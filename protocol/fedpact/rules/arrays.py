@@ -24,7 +24,7 @@ from fedpact.rules.kernel import (
 )
 from fedpact.rules.rule import PIECE, Rule, Survey
 
-_SPAN = 2 * PIECE
+_SPAN = PIECE
 """Elements that a thread works on at once."""
 _KINDS = {each.array.newbyteorder("="): each for each in DTYPES.values() if each.name != "BF16"}
 
@@ -58,7 +58,7 @@ def combine(
     before = None if base is None else base.ravel().astype(dtype.stored, copy=False)
     check_arithmetic()
     keep_freed_memory()
-    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             with blaming(rule):
                 return _Arrays(dtype, flat, before, pool).make(rule, samples).reshape(updates[0].shape)
@@ -81,9 +81,10 @@ class _Arrays:
         checked = False
         try:
             survey = next(plan)
-            while True:
-                checked = True
-                survey = plan.send(self._survey(survey))
+            with one_blas_thread():  # The threads are ours.
+                while True:
+                    checked = True
+                    survey = plan.send(self._survey(survey))
         except StopIteration as end:
             return self._combine(Kernel(end.value, checked=checked))
 

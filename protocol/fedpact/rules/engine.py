@@ -129,8 +129,10 @@ def aggregate(
     """
     check_arithmetic()
     keep_freed_memory()
-    passes = _Passes(layout, updates, base, threads)
-    with blaming(rule):
+    # Where there are fewer leaves than threads, the leaves of one index are read side by side.
+    reads = threads // leaf_count(layout.size) if only is None else 1
+    with blaming(rule), ThreadPoolExecutor(max(1, reads), thread_name_prefix="read") as readers:
+        passes = _Passes(layout, updates, base, threads, readers if reads > 1 else None)
         combination = _surveyed(rule.plan(samples), passes)
         if combination is not None:
             indexes = range(leaf_count(layout.size)) if only is None else sorted(only)
@@ -160,11 +162,19 @@ class _Passes:
         checked: whether every leaf of every update was seen to be usable.
     """
 
-    def __init__(self, layout: Layout, updates: Sequence[Readable], base: Readable | None, threads: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        updates: Sequence[Readable],
+        base: Readable | None,
+        threads: int,
+        readers: ThreadPoolExecutor | None,
+    ) -> None:
         self._layout = layout
         self._updates = updates
         self._base = base
         self._threads = threads
+        self._readers = readers
         self._found: list[tuple[int, int, Fault]] = []
         self._missing: list[tuple[int, int, BlockMissing | BlockMismatch]] = []
         self.checked = False
@@ -258,14 +268,21 @@ class _Passes:
         """
         equal = len({self._updates[place].address(index) for place in places}) == 1
         blocks: dict[int, bytes] = {}
-        for group in [places] if equal else [(place,) for place in places]:
+        groups = [places] if equal else [(place,) for place in places]
+
+        def leaf(group: Sequence[int]) -> bytes | BlockMissing | BlockMismatch | InvalidDag:
             try:
-                data = self._updates[group[0]].leaf(index)
-                blocks |= dict.fromkeys(group, data)
-            except (BlockMissing, BlockMismatch) as error:
-                self._missing += [(place, index, error) for place in group]
-            except InvalidDag as error:
-                self._found += [(place, index, Fault("malformed", str(error))) for place in group]
+                return self._updates[group[0]].leaf(index)
+            except (BlockMissing, BlockMismatch, InvalidDag) as error:
+                return error
+
+        for group, read in zip(groups, (self._readers.map if self._readers else map)(leaf, groups), strict=True):
+            if isinstance(read, InvalidDag):
+                self._found += [(place, index, Fault("malformed", str(read))) for place in group]
+            elif isinstance(read, BlockMissing | BlockMismatch):
+                self._missing += [(place, index, read) for place in group]
+            else:
+                blocks |= dict.fromkeys(group, read)
         if with_base and self._base is not None:
             equal = equal and self._base.address(index) == self._updates[places[0]].address(index)
         return blocks, equal

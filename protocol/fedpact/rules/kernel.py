@@ -147,7 +147,7 @@ def keep_freed_memory() -> None:
     The GNU C library gives back whatever lies beyond twice the largest piece that was freed so far, 32 MiB at most
     (mallopt(3), M_MMAP_THRESHOLD). One that is freed untouched costs nothing; elsewhere this has no effect.
     """
-    bytearray(_LARGEST)
+    bytes(_LARGEST)
 
 
 _blas = threading.Lock()
