@@ -108,7 +108,7 @@ def _shape(tag: bytes, types: tuple[str, ...], indexed: int, cls: type[Any]) -> 
 
 
 def _unread(_: bytes) -> Any:
-    raise NotImplementedError("actions are written only")
+    raise TypeError("actions are written only")
 
 
 def _read(shape: _Shape, words: bytes) -> Any:
