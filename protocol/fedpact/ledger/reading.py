@@ -18,6 +18,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -218,17 +219,35 @@ class Reader:
         Logs that are asked for by number are of one chain if the ends of all ranges are still the same afterwards.
         """
         marks = []
-        while first <= last:
-            mark, logs = self._read_range(first, last)
+        for mark, logs in self._ranges(first, last):
             found.entries += self._entries(logs, self._times(logs))
             marks.append(mark)
-            first = mark.number + 1
         if last_hash is not None and marks and marks[-1].hash != last_hash:
             raise _Moved(f"block {last} has another hash")
         for mark, header in zip(marks, self._node.headers([mark.number for mark in marks[:-1]]), strict=False):
             if header is None or header.hash != mark.hash:
                 raise _Moved(f"block {mark.number} has another hash")
         found.marks += marks
+
+    def _ranges(self, first: int, last: int) -> Iterator[tuple[Mark, list[Log]]]:
+        """Every range; where there are several, the next one is on its way while one is looked at."""
+        if last - first < self._range or self._node.within:
+            while first <= last:
+                mark, logs = self._read_range(first, last)
+                first = mark.number + 1
+                yield mark, logs
+            return
+        ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        try:
+            coming = ahead.submit(self._read_range, first, last)
+            while first <= last:
+                mark, logs = coming.result()
+                first = mark.number + 1
+                if first <= last:
+                    coming = ahead.submit(self._read_range, first, last)
+                yield mark, logs
+        finally:
+            ahead.shutdown(wait=False, cancel_futures=True)
 
     def _read_range(self, first: int, last: int) -> tuple[Mark, list[Log]]:
         """Reads as many blocks as the node lets us; returns the last one, and the logs."""
