@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from anvil import ask
+from anvil import ask, running
 from chains import ACCOUNTS, COORDINATOR, KEYS, MEMBERS, OWNER
 from charters import small_charter
 from fedpact.ledger import endpoints
@@ -97,6 +97,13 @@ class Party:
     def close(self) -> None:
         self.ledger.close()
         self.blocks.close()
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[Web3]:
+    """A node of its own: others leave theirs at another time."""
+    with running() as web3:
+        yield web3
 
 
 @pytest.fixture

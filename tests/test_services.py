@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anvil import ask
+from anvil import ask, running
 from chains import COORDINATOR, KEYS, MEMBERS
 from fedpact.artifacts import manifest as manifests
 from fedpact.cli.application import application
@@ -36,6 +36,13 @@ def services() -> Iterator[Services]:
     """Processes that end with the test."""
     with Services() as services:
         yield services
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[Web3]:
+    """A node of its own: others leave theirs at another time."""
+    with running() as web3:
+        yield web3
 
 
 @pytest.fixture
