@@ -104,7 +104,7 @@ def test_a_round_goes_on_without_those_who_fail(
 
     coordinator.wait_for("round 1: opened")
     assert "submitted baf" in silos[0].wait_for("round 1: submitted")
-    silos[1].wait_for("warning: round 1: trainer: ValueError: no data")
+    silos[1].wait_for("warning: round 1: trainer: ValueError: no data (ward.py, line 18, in fit)")
     wait_until("training", (late / "ward.begun").exists)
     federation.submit(FIRST + 3, math.nan)
     url = re.search(r"http://\S+/metrics", coordinator.wait_for("figures: "))
@@ -148,7 +148,7 @@ def test_a_round_goes_on_without_those_who_fail(
     ]
     assert rows[0][1]["derived_again"] == ""
     assert rows[0][0]["derived_again"] == "reproduced"
-    assert rows[1][0]["failure"] == "round 1: trainer: ValueError: no data"
+    assert rows[1][0]["failure"] == "round 1: trainer: ValueError: no data (ward.py, line 18, in fit)"
     assert rows[2][0]["trained"]
     assert rows[2][0]["why"] == "nothing was submitted before the round ended"
     assert rows[2][0]["failure"] != ""
