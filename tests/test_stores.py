@@ -22,15 +22,24 @@ from fedpact.store.opening import open_store
 from gateways import ServedBlocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rpc_nodes import GatheringBlocks, RpcNode, SentBlocks
 
 DATA = b"what a silo trained"
 CID = Cid.of(DATA)
+
+
+def served(store: type[SentBlocks], node: RpcNode) -> Blocks:
+    """A store on a node that ends with it."""
+    return store(node.url, node.close)
+
 
 STORES: dict[str, Callable[[Path], Blocks]] = {
     "memory": lambda directory: MemoryBlocks(),
     "directory": lambda directory: DirectoryBlocks(directory / "store"),
     "directory, not synced": lambda directory: DirectoryBlocks(directory / "store", sync=False),
     "gateway": lambda directory: ServedBlocks(MemoryBlocks()),
+    "node": lambda directory: served(GatheringBlocks, RpcNode()),
+    "node, nothing kept back": lambda directory: served(SentBlocks, RpcNode(check=False)),
     "one by URL": lambda directory: open_store([str(directory / "store")], sync=False),
     "several by URL": lambda directory: open_store([str(directory / each) for each in "ab"], sync=False),
 }

@@ -72,4 +72,4 @@ def open_blocks(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
     """
     from fedpact.store.opening import open_store
 
-    return open_store(settings.need("store"), writable=writable)
+    return open_store(settings.need("store"), writable=writable, write=settings.write)

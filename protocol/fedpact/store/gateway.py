@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from urllib.parse import urlsplit
-
-import httpcore
 
 from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
-from fedpact.store.deadline import Deadline, DeadlineBackend
+from fedpact.store.deadline import Deadline
+from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
 
 RAW = "application/vnd.ipld.raw"
 """The media type of a block as it is."""
@@ -46,27 +43,16 @@ class GatewayBlocks:
     """
 
     def __init__(self, url: str, *, seconds: float = 15.0, connections: int = 64) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        plain = not (parts.query or parts.fragment or parts.username or parts.password)
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not plain:
+        place = Place.read(url)
+        if place is None or place.user is not None:
             # A URL may hold a password, so it is not shown.
             raise InputError("gateway: expected http://host:port or https://host, with a path at most; found otherwise")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.name = f"gateway {parts.scheme}://{host}" + (f":{port}" if port else "")
-        self._base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}/ipfs/"
+        self.name = f"gateway {place.origin}"
+        self._base = f"{place.origin}{place.path}/ipfs/"
         self._seconds = seconds
         self._deadline = Deadline()
         self._unreachable = (0.0, "")  # Until when nobody tries again, and why.
-        self._pool = httpcore.ConnectionPool(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=4.0,  # Less than servers wait, so that few are closed just as they are used.
-            network_backend=DeadlineBackend(self._deadline),
-        )
+        self._pool = open_pool(self._deadline, connections)
 
     def get(self, cid: Cid) -> bytes:
         return self._ask("GET", cid)
@@ -104,8 +90,8 @@ class GatewayBlocks:
                     return self._once(method, cid, end)
             except _TemporaryAnswer as error:
                 said, reached = str(error), True
-            except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-                said, reached = _in_words(error), False
+            except FAILURES as error:
+                said, reached = in_words(error), False
             pause = _FIRST_PAUSE * 4**again * random.uniform(0.5, 1)  # noqa: S311  # To spread load, no secret.
             if again == _TRIES - 1 or time.monotonic() + pause >= end:
                 break
@@ -125,7 +111,7 @@ class GatewayBlocks:
         with self._pool.stream(method, url, headers=headers, extensions=extensions) as response:
             found = {name.lower(): value for name, value in response.headers}
             if response.status != 200:
-                for _ in _pieces(response, _ASIDE):
+                for _ in pieces(response, _ASIDE):
                     pass
                 if response.status in _GONE:
                     raise BlockMissing(str(cid), self.name)
@@ -139,7 +125,7 @@ class GatewayBlocks:
             data = bytearray()
             began = time.monotonic()
             self._deadline.end = min(end, began + _FIRST_SECONDS)
-            for piece in _pieces(response, MAX_BLOCK + 1):
+            for piece in pieces(response, MAX_BLOCK + 1):
                 data += piece
                 self._deadline.end = min(end, began + _FIRST_SECONDS + len(data) / _FLOOR)
             return bytes(data)
@@ -152,25 +138,3 @@ class GatewayBlocks:
 
 class _TemporaryAnswer(Exception):
     """An answer that may be another one soon."""
-
-
-def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
-    """The first bytes of an answer, as they come."""
-    for piece in response.iter_stream():
-        yield piece[:limit]
-        limit -= len(piece)
-        if limit <= 0:
-            break
-
-
-def _in_words(error: Exception) -> str:
-    """What went wrong on the way."""
-    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        (httpcore.PoolTimeout, "too many blocks are being read at once"),
-        (httpcore.TimeoutException, "no answer in time"),
-        (httpcore.ConnectError, "cannot be reached"),
-        (httpcore.ProtocolError, "the answer is broken off, or not HTTP"),
-    )
-    said = next((words for kind, words in kinds if isinstance(error, kind)), "the connection broke")
-    detail = " ".join(str(error).split())[:120]
-    return f"{said} ({detail})" if detail else said

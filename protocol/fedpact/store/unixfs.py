@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedpact.errors import InvalidCid, InvalidDag
-from fedpact.store.blocks import Blocks, fetch, keep
+from fedpact.store.blocks import Blocks, Settling, fetch, keep
 from fedpact.store.cid import Cid, Codec
 
 LEAF = 1 << 20
@@ -136,12 +136,16 @@ def add_leaf(blocks: Blocks, leaf: bytes | bytearray) -> Cid:
 def add_nodes(blocks: Blocks, leaves: Sequence[Cid], size: int) -> Dag:
     """Stores the DAG above leaves that are stored, so that no root stands without its leaves. Arguments as `build`.
 
+    This is where every artifact ends: what it returns is kept for good.
+
     Raises:
-        StoreError: the store cannot keep a node.
+        StoreError: the store cannot keep a node, or did not keep a leaf.
     """
     dag = build(leaves, size)
     for cid, node in dag.nodes:
         keep(blocks, cid, node)
+    if isinstance(blocks, Settling):
+        blocks.settle(dag.root)
     return dag
 
 
@@ -238,7 +242,7 @@ def below(blocks: Blocks, root: Cid, *, once: bool = False) -> Iterator[tuple[Ci
             continue
         if len(trail) > _DEPTH:
             raise InvalidDag(f"{cid}: deeper than any file")
-        trail.append(iter(_decode_links(cid, data)))
+        trail.append(iter(links(cid, data)))
 
 
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
@@ -249,7 +253,7 @@ def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
     if depth == 0:
         raise InvalidDag(f"{cid}: deeper than any file")
     found = 0
-    for child in _decode_links(cid, fetch(blocks, cid)):
+    for child in links(cid, fetch(blocks, cid)):
         for leaf in _walk(blocks, child, most - found, depth - 1):
             found += 1
             if found > most:
@@ -274,24 +278,31 @@ def _encode_node(children: Sequence[tuple[Cid, int, int]]) -> bytes:
     return bytes(out + b"\x0a" + varint(len(unixfs)) + unixfs)
 
 
-def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
-    """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares."""
-    links: list[Cid] = []
+def links(cid: Cid, node: bytes) -> list[Cid]:
+    """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares.
+
+    Args:
+        cid: the node's own address, for the error.
+
+    Raises:
+        InvalidDag: the node is none of ours.
+    """
+    found: list[Cid] = []
     position = 0
     while position < len(node) and node[position] == 0x12:
         length, start = _read_varint(cid, node, position + 1)
         if node[start : start + 2] != b"\x0a\x24" or length < 38:
-            raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
-        if len(links) == LINKS:
+            raise InvalidDag(f"{cid}: link {len(found)} has no address of ours")
+        if len(found) == LINKS:
             raise InvalidDag(f"{cid}: more than {LINKS} links")
         try:
-            links.append(Cid.from_bytes(node[start + 2 : start + 38]))
+            found.append(Cid.from_bytes(node[start + 2 : start + 38]))
         except InvalidCid as error:
-            raise InvalidDag(f"{cid}: link {len(links)}: {error}") from None
+            raise InvalidDag(f"{cid}: link {len(found)}: {error}") from None
         position = start + length
-    if not links:
+    if not found:
         raise InvalidDag(f"{cid}: a node without links")
-    return links
+    return found
 
 
 def varint(value: int) -> bytes:
