@@ -113,8 +113,11 @@ class RpcNode:
         yield cid
         if cid.codec is Codec.DAG_PB and cid in self.blocks:
             with contextlib.suppress(InvalidDag):
-                for each in links(cid, self.blocks[cid]):
+                for each in links(self, cid):
                     yield from self._below(each)
+
+    def get(self, cid: Cid) -> bytes:
+        return self.blocks[cid]
 
 
 class SentBlocks(KuboBlocks):
@@ -127,11 +130,13 @@ class SentBlocks(KuboBlocks):
     def __init__(self, url: str, end: Callable[[], None] = lambda: None) -> None:
         place = Place.read(url)
         assert place is not None
-        super().__init__(HttpNode(place))
+        super().__init__(HttpNode(place), seconds=1.0)
         self._end = end
 
+    gather = KuboBlocks.put
+
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
-        super().put(cid, data)
+        self.gather(cid, data)
         self._send(0)
 
     def close(self) -> None:
@@ -181,7 +186,7 @@ def read_form(form: bytes) -> bytes:
     """The one file in a multipart body."""
     head, _, rest = form.partition(b"\r\n\r\n")
     boundary, _, fields = head.partition(b"\r\n")
-    assert re.search(rb'name="file"; filename="[^"]+"', fields), fields
+    assert re.search(rb'name="file"; filename="[^"]*"', fields), fields
     data, end, _ = rest.rpartition(b"\r\n" + boundary + b"--")
     assert end, "the form does not end"
     return data

@@ -33,18 +33,25 @@ SECONDS = 0.3
 """What a node may look for a block in these tests, and have for its answer then."""
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would take minutes takes a moment."""
     monkeypatch.setattr(node_http_module, "_GRACE", SECONDS)
     monkeypatch.setattr(kubo_module, "_IMPORT_SECONDS", SECONDS)
 
 
-def on(url: str, *, seconds: float = SECONDS, pin_seconds: float = SECONDS) -> KuboBlocks:
+def on(url: str) -> KuboBlocks:
     """The store on a node."""
     place = Place.read(url)
     assert place is not None
-    return KuboBlocks(HttpNode(place), seconds=seconds, pin_seconds=pin_seconds)
+    return KuboBlocks(HttpNode(place))
+
+
+def hasty(url: str) -> KuboBlocks:
+    """The same, which does not wait for long."""
+    blocks = on(url)
+    blocks._seconds = blocks._pin_seconds = SECONDS
+    return blocks
 
 
 def whatever(fault: Callable[[BaseHTTPRequestHandler], None]) -> Fault:
@@ -67,8 +74,8 @@ def endless(to: BaseHTTPRequestHandler) -> None:
 def endless_lines(to: BaseHTTPRequestHandler) -> None:
     to.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n")
     for _ in range(1 << 14):
-        to.wfile.write(b'{"Stats": {"BlockCount": 1}}\n' * (1 << 11))
-    raise AssertionError("half a GiB was read")
+        to.wfile.write(b'{"Stats": {}}' + b"\n" * (1 << 16))
+    raise AssertionError("a whole GiB was read")
 
 
 def silent(to: BaseHTTPRequestHandler) -> None:
@@ -97,13 +104,14 @@ GET: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], type[Exception], 
 }
 
 
+@pytest.mark.usefixtures("haste")
 @pytest.mark.parametrize("fault", list(GET))
 def test_a_fault_is_named_within_its_bound_and_another_store_is_asked(fault: str, tmp_path: Path) -> None:
     """Whatever a node gives as a block: one line in bounded time, and a second store gives the block all the same."""
     does, kind, said = GET[fault]
     with RpcNode() as node:
         node.faults["block/get"] = whatever(does)
-        blocks = on(node.url)
+        blocks = hasty(node.url)
         started = time.monotonic()
         with pytest.raises(kind, match=said) as caught:
             fetch(blocks, CID)
@@ -188,13 +196,14 @@ SETTLE: dict[str, tuple[Callable[[RpcNode], None], str]] = {
 }
 
 
+@pytest.mark.usefixtures("haste")
 @pytest.mark.parametrize("fault", list(SETTLE))
-def test_what_did_not_arrive_is_said(fault: str) -> None:
+def test_what_did_not_arrive_is_said(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a node does with what it is handed: no artifact is believed to be kept that is not, in bounded time."""
     prepare, said = SETTLE[fault]
     with RpcNode() as node:
         prepare(node)
-        blocks = on(node.url)
+        blocks = hasty(node.url)
         started = time.monotonic()
         with pytest.raises(StoreError, match=said) as caught:
             add(blocks, DATA)
@@ -205,6 +214,8 @@ def test_what_did_not_arrive_is_said(fault: str) -> None:
         assert len(str(caught.value).splitlines()) == 1
         assert len(str(caught.value)) < 600
         node.faults.clear()
+        monkeypatch.undo()
+        blocks._seconds = blocks._pin_seconds = 30
         add(blocks, DATA)
         assert (node.blocks, node.pins) == ({CID: DATA}, {CID})
         blocks.close()
@@ -272,6 +283,31 @@ def test_little_is_kept_back() -> None:
         assert len(sent) == 3
 
 
+def test_memory_does_not_grow_with_what_nobody_takes() -> None:
+    """Where the node is down each block beyond the first 16 MiB is refused at once; when it is back they are sent."""
+    leaves = [bytes([number]) * LEAF for number in range(40)]
+    with RpcNode() as node:
+        blocks = on(node.url)
+        node.faults["dag/import"] = whatever(lambda to: refuse(to, "no space left on device"))
+        for leaf in leaves[:15]:
+            blocks.put(Cid.of(leaf), leaf)
+        with pytest.raises(StoreError, match="did not take 16 blocks: no space left on device"):
+            blocks.put(Cid.of(leaves[15]), leaves[15])
+        for leaf in leaves[16:]:
+            with pytest.raises(StoreError, match="does not take blocks, as was found a moment ago"):
+                blocks.put(Cid.of(leaf), leaf)
+        assert len(blocks._pending) == 15
+        assert blocks._gathered == 15 * LEAF
+        assert node.asked == ["dag/import"]
+        node.faults.clear()
+        dag = add(blocks, b"".join(leaves[:15]))
+        assert node.pins == {dag.root}
+        for leaf in leaves:
+            blocks.put(Cid.of(leaf), leaf)
+        blocks.close()
+        assert node.blocks.keys() >= {Cid.of(leaf) for leaf in leaves}
+
+
 def test_what_is_on_its_way_is_there(tmp_path: Path) -> None:
     """It is read and found before the node has it, and counts once however often it was put."""
     with RpcNode() as node:
@@ -301,7 +337,7 @@ def test_threads_put_and_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     """Each artifact is whole and pinned when its `add` returns, whoever sent its blocks; nothing is left behind."""
     monkeypatch.setattr(kubo_module, "_GATHERED", 1 << 20)
     with RpcNode() as node:
-        blocks = on(node.url, seconds=30, pin_seconds=30)
+        blocks = on(node.url)
         start = threading.Barrier(6)
 
         def work(number: int) -> None:
@@ -394,7 +430,7 @@ def test_pins_come_and_go() -> None:
         blocks.unpin(CID)
         blocks.unpin(CID)
         assert blocks.pinned() == node.pins == frozenset()
-        with pytest.raises(StoreError, match=f"{Cid.of(b'x')}: node .* did not pin it: block was not found locally"):
+        with pytest.raises(BlockMissing, match=f"block {Cid.of(b'x')}: not in node .*, or not all that is below it"):
             blocks.pin(Cid.of(b"x"))
         blocks.close()
 

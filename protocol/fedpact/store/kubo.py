@@ -12,18 +12,22 @@ import logging
 import random
 import re
 import threading
+import time
 
 from fedpact.errors import BlockMissing, ContentError, InvalidCid, StoreError
-from fedpact.store.blocks import MAX_BLOCK, check
-from fedpact.store.cid import Cid, Codec
+from fedpact.store.blocks import MAX_BLOCK, Discard, fetch
+from fedpact.store.cid import Cid
 from fedpact.store.node import Answer, NodeRefused, NodeRpc, NodeSilent, in_short
 from fedpact.store.unixfs import links
 
 _GATHERED = 16 << 20  # Bytes that are sent at once, and kept in memory until then.
 _LOCAL_SECONDS = 1.0  # That a node may take to say whether it has a block itself.
 _IMPORT_SECONDS = 60.0  # That it may take for what it was sent, beside the sending.
+_REST_SECONDS = 10.0
 _ABSENT = re.compile(r"not found|could not find|deadline exceeded|timed? ?out|was unwanted", re.IGNORECASE)
 _NOT_PINNED = re.compile(r"not pinned|pinned indirectly", re.IGNORECASE)
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE58_LENGTH = 60  # More than our addresses have.
 _log = logging.getLogger(__name__)
 
 
@@ -36,11 +40,14 @@ class KuboBlocks:
         pin_seconds: that it may take to pin a DAG, of which it may have to fetch all.
     """
 
+    distant = True
+
     def __init__(self, node: NodeRpc, *, seconds: float = 15.0, pin_seconds: float = 300.0) -> None:
         self.name = node.name
         self._node, self._seconds, self._pin_seconds = node, seconds, pin_seconds
         self._pending: dict[Cid, bytes] = {}
         self._gathered = 0
+        self._silent_until = 0.0  # Until when nobody waits for the node again just because much has come together.
         self._lock = threading.Lock()
         self._sending = threading.Lock()
 
@@ -63,7 +70,13 @@ class KuboBlocks:
             self._gathered += len(data) - len(self._pending.pop(cid, b""))
             self._pending[cid] = bytes(data)
         if self._gathered >= _GATHERED:
-            self._send(_GATHERED)
+            try:
+                if time.monotonic() < self._silent_until:
+                    raise StoreError(f"block {cid}: {self.name} does not take blocks, as was found a moment ago")
+                self._send(_GATHERED)
+            except StoreError:
+                self._drop(cid)  # Memory does not grow with what nobody takes.
+                raise
 
     def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
         """As `fedpact.store.keep`. To ask the node first would take longer than to send; it passes over what it has."""
@@ -93,21 +106,20 @@ class KuboBlocks:
         """
         self._send(0)
         self._pin(root, offline=True)
-        cid = root
+        at_home, cid = _AtHome(self._node, self._seconds), root
         try:
-            while True:
-                data = check(cid, self._node.block_get(cid, self._seconds, offline=True))
-                if cid.codec is Codec.RAW:
-                    return
-                cid = random.choice(links(cid, data))  # noqa: S311  # No secret.
+            while below := links(at_home, cid):
+                cid = random.choice(below)  # noqa: S311  # No secret.
+            fetch(at_home, cid)
         except (NodeRefused, NodeSilent, ContentError) as error:
             raise StoreError(f"{root}: {self.name} pinned it, but does not give block {cid} back: {error}") from None
 
     def pin(self, root: Cid) -> None:
-        """Has the node keep a DAG for good, and fetch what it does not have of it.
+        """As `Pins.pin`: what the node does not have of a DAG it fetches from others.
 
         Raises:
-            StoreError: it did not, or not in time.
+            BlockMissing: it has not found all of it.
+            StoreError: it did not do so.
         """
         self._send(0)
         self._pin(root)
@@ -158,19 +170,38 @@ class KuboBlocks:
             try:
                 _check_import(self._node.dag_import(batch, _IMPORT_SECONDS), len(batch))
             except (NodeRefused, NodeSilent) as error:
+                self._silent_until = time.monotonic() + _REST_SECONDS
                 count = f"{len(batch)} blocks" if len(batch) > 1 else f"block {batch[0][0]}"
                 raise StoreError(f"{self.name} did not take {count}: {error}") from None
-            with self._lock:
-                for cid, data in batch:
-                    if self._pending.get(cid) is data:
-                        self._gathered -= len(data)
-                        del self._pending[cid]
+            self._silent_until = 0.0
+            for cid, data in batch:
+                self._drop(cid, data)
+
+    def _drop(self, cid: Cid, data: bytes | None = None) -> None:
+        """Forgets a block that was on its way, unless it is another one than that given."""
+        with self._lock:
+            found = self._pending.get(cid)
+            if found is not None and (data is None or found is data):
+                self._gathered -= len(found)
+                del self._pending[cid]
 
     def _pin(self, root: Cid, *, offline: bool = False) -> None:
         try:
             self._node.pin_add(root, self._pin_seconds, offline=offline)
         except (NodeRefused, NodeSilent) as error:
+            if not offline and isinstance(error, NodeRefused) and _ABSENT.search(str(error)):
+                raise BlockMissing(str(root), f"{self.name}, or not all that is below it ({error})") from None
             raise StoreError(f"{root}: {self.name} did not pin it: {error}") from None
+
+
+class _AtHome(Discard):
+    """What a node has itself, read only."""
+
+    def __init__(self, node: NodeRpc, seconds: float) -> None:
+        self._node, self._seconds = node, seconds
+
+    def get(self, cid: Cid) -> bytes:
+        return self._node.block_get(cid, self._seconds, offline=True)
 
 
 def _check_import(answers: list[Answer], sent: int) -> None:
@@ -188,7 +219,13 @@ def _check_import(answers: list[Answer], sent: int) -> None:
 
 
 def _ours(text: str) -> Cid | None:
+    """The address in a list of pins, in base32, or in base58 as js-ipfs writes it; none where it is of another kind."""
     try:
-        return Cid.parse(text)
-    except InvalidCid:
+        if not text.startswith("z"):
+            return Cid.parse(text)
+        number = 0
+        for each in text[1:_BASE58_LENGTH]:
+            number = 58 * number + _BASE58.index(each)
+        return Cid.from_bytes(number.to_bytes(36, "big"))
+    except (InvalidCid, ValueError, OverflowError):
         return None

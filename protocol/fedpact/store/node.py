@@ -69,7 +69,7 @@ class NodeRpc(Protocol):
         ...
 
     def pin_ls(self, seconds: float) -> list[str]:
-        """The addresses of all DAGs that are pinned, in base32 where they are CIDv1."""
+        """The addresses of all DAGs that are pinned, as the node writes them."""
         ...
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from fedpact.store.node import MAX_PINS_BYTES, Answer, NodeRefused, NodeSilent, 
 
 _TRIES = 2  # The first may find a connection that the node was just closing.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
-_FLOOR = 100_000  # Bytes in a second that come, or go, at least.
+_FLOOR = 25_000  # Bytes of a block that come in a second, at least: some requests share the line.
+_SENT_FLOOR = 100_000  # Bytes that go in a second, at least.
 _MAX_ANSWER = 1 << 20
 _MAX_LINE = 1 << 16
 # The trailers of a chunked answer, which stand behind its last, empty chunk.
@@ -62,8 +63,8 @@ class HttpNode:
 
     def dag_import(self, blocks: Sequence[tuple[Cid, bytes]], seconds: float) -> list[Answer]:
         options = {"pin-roots": "false", "stats": "true", "timeout": f"{seconds:.3f}s"}
-        sending = sum(len(data) for _, data in blocks) / _FLOOR
-        return self._lines("dag/import", options, seconds + sending, _Form(blocks))
+        sending = sum(len(data) for _, data in blocks) / _SENT_FLOOR
+        return self._lines("dag/import", options, seconds, _Form(blocks), sending=sending)
 
     def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> None:
         self._lines("pin/add", {"arg": root, "recursive": "true"} | _where(seconds, offline), seconds)
@@ -72,7 +73,7 @@ class HttpNode:
         self._lines("pin/rm", {"arg": root, "recursive": "true"} | _where(seconds, True), seconds)
 
     def pin_ls(self, seconds: float) -> list[str]:
-        options = {"type": "recursive", "stream": "true", "cid-base": "base32", "timeout": f"{seconds:.3f}s"}
+        options = {"type": "recursive", "stream": "true", "timeout": f"{seconds:.3f}s"}
         return self._lines("pin/ls", options, seconds, limit=MAX_PINS_BYTES, of=read_pin)
 
     def close(self) -> None:
@@ -86,12 +87,14 @@ class HttpNode:
         seconds: float,
         form: _Form | None = None,
         *,
+        sending: float = 0.0,
         limit: int = _MAX_ANSWER,
         of: Callable[[Answer], Any] = lambda line: line,
     ) -> list[Any]:
         """An answer of JSON objects, one a line.
 
         Args:
+            sending: seconds that it may take longer, as long as something moves.
             limit: bytes that it may have at most.
             of: what is kept of each.
         """
@@ -110,7 +113,7 @@ class HttpNode:
                 found.append(of(read_line(rest)))
             return True
 
-        self._ask(command, options, seconds, take, form)
+        self._ask(command, options, seconds, take, form, sending)
         return found
 
     def _ask(
@@ -120,6 +123,7 @@ class HttpNode:
         seconds: float,
         take: Callable[[httpcore.Response], bool],
         form: _Form | None = None,
+        sending: float = 0.0,
     ) -> None:
         """Asks, and once more where the connection breaks.
 
@@ -131,7 +135,7 @@ class HttpNode:
         """
         for again in range(_TRIES):
             try:
-                with self._deadline.within(seconds + _GRACE, step=seconds + _GRACE):
+                with self._deadline.within(seconds + sending + _GRACE, step=seconds + _GRACE):
                     self._once(command, options, take, form)
                 return
             except httpcore.TimeoutException as error:

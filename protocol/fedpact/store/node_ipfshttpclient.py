@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,8 @@ class ClientNode:
         except ImportError:
             said = "expected the package ipfshttpclient, found none"
             raise InputError(f'store: {said}: pip install "fedpact[ipfs]", or name the node kubo+http://…') from None
+        # The package passes urllib3 a parameter of old, which does nothing.
+        warnings.filterwarnings("ignore", "The 'strict' parameter is no longer needed", FutureWarning)
         self.name = f"node {place.origin}"
         scheme = place.origin.partition(":")[0]
         port = place.port or {"http": 80, "https": 443}[scheme]
@@ -73,7 +76,7 @@ class ClientNode:
             refuse_errors(self._client.pin.rm(root, offline=True, **_limits(seconds)))
 
     def pin_ls(self, seconds: float) -> list[str]:
-        options = _limits(seconds, {"stream": "true", "cid-base": "base32"})
+        options = _limits(seconds, {"stream": "true"})
         with self._translated(), self._client.pin.ls(type="recursive", stream=True, **options) as lines:
             return [read_pin(refuse_errors(line)) for line in lines]
 

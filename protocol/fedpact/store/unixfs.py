@@ -242,7 +242,30 @@ def below(blocks: Blocks, root: Cid, *, once: bool = False) -> Iterator[tuple[Ci
             continue
         if len(trail) > _DEPTH:
             raise InvalidDag(f"{cid}: deeper than any file")
-        trail.append(iter(links(cid, data)))
+        trail.append(iter(_decode_links(cid, data)))
+
+
+def addresses(blocks: Blocks, root: Cid) -> Iterator[Cid]:
+    """Every address of a DAG, once: its inner nodes are read and verified, its leaves are not looked at.
+
+    Raises, at the first address and between any two:
+        BlockMissing, BlockMismatch: as `fetch`.
+        InvalidDag: a node is none of ours, or there are more links than any file has.
+    """
+    seen, waiting = {root}, [root]
+    while waiting:
+        cid = waiting.pop()
+        yield cid
+        new = [child for child in dict.fromkeys(links(blocks, cid)) if child not in seen]
+        seen.update(new)
+        waiting += new
+        if len(seen) > _WALKED:
+            raise InvalidDag(f"{root}: expected at most {_WALKED} links, found more")
+
+
+def links(blocks: Blocks, cid: Cid) -> list[Cid]:
+    """What a block links to; nothing where it is a leaf, which is not read. Raises as `addresses`."""
+    return [] if cid.codec is Codec.RAW else _decode_links(cid, fetch(blocks, cid))
 
 
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
@@ -253,7 +276,7 @@ def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
     if depth == 0:
         raise InvalidDag(f"{cid}: deeper than any file")
     found = 0
-    for child in links(cid, fetch(blocks, cid)):
+    for child in _decode_links(cid, fetch(blocks, cid)):
         for leaf in _walk(blocks, child, most - found, depth - 1):
             found += 1
             if found > most:
@@ -278,31 +301,24 @@ def _encode_node(children: Sequence[tuple[Cid, int, int]]) -> bytes:
     return bytes(out + b"\x0a" + varint(len(unixfs)) + unixfs)
 
 
-def links(cid: Cid, node: bytes) -> list[Cid]:
-    """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares.
-
-    Args:
-        cid: the node's own address, for the error.
-
-    Raises:
-        InvalidDag: the node is none of ours.
-    """
-    found: list[Cid] = []
+def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
+    """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares."""
+    links: list[Cid] = []
     position = 0
     while position < len(node) and node[position] == 0x12:
         length, start = _read_varint(cid, node, position + 1)
         if node[start : start + 2] != b"\x0a\x24" or length < 38:
-            raise InvalidDag(f"{cid}: link {len(found)} has no address of ours")
-        if len(found) == LINKS:
+            raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
+        if len(links) == LINKS:
             raise InvalidDag(f"{cid}: more than {LINKS} links")
         try:
-            found.append(Cid.from_bytes(node[start + 2 : start + 38]))
+            links.append(Cid.from_bytes(node[start + 2 : start + 38]))
         except InvalidCid as error:
-            raise InvalidDag(f"{cid}: link {len(found)}: {error}") from None
+            raise InvalidDag(f"{cid}: link {len(links)}: {error}") from None
         position = start + length
-    if not found:
+    if not links:
         raise InvalidDag(f"{cid}: a node without links")
-    return found
+    return links
 
 
 def varint(value: int) -> bytes:
