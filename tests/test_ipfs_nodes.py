@@ -49,12 +49,11 @@ def test_the_node_agrees_on_every_vector(ipfs: IpfsNode, vector: dict[str, Any])
     """What we upload it gives back as one file; what it adds itself with the same profile has the same address."""
     blocks = on(ipfs)
     leaves, size = [], 0
-    data = bytearray()
+    data = bytearray()  # All of a small file, the end of a large one.
     for piece in pieces_of(vector):
         leaves.append(add_leaf(blocks, piece))
         size += len(piece)
-        if vector["bytes"] <= 64 * LEAF:
-            data += piece
+        data = (data + piece)[-64 * LEAF :] if vector["bytes"] <= 64 * LEAF else (data + piece)[-100:]
     root = add_nodes(blocks, leaves, size).root
     assert str(root) == vector["cid"]
     blocks.close()
@@ -62,7 +61,7 @@ def test_the_node_agrees_on_every_vector(ipfs: IpfsNode, vector: dict[str, Any])
         assert added(ipfs, bytes(data)) == root
         assert ipfs.ask_bytes("cat", arg=root) == data
     else:
-        assert ipfs.ask_bytes("cat", arg=root, offset=size - 100, length=100) == piece[-100:]
+        assert ipfs.ask_bytes("cat", arg=root, offset=size - 100, length=100) == data
 
 
 @pytest.mark.parametrize("size", [0, 1, LEAF - 1, LEAF, LEAF + 1, 3 * LEAF, 10 * LEAF + 12345])
