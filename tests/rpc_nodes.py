@@ -77,7 +77,9 @@ class RpcNode:
             answer(to, *self._take(body(to), options))
             return
         cid = Cid.parse(options["arg"]) if "arg" in options else None
-        if command == "pin/ls":
+        if command == "version":
+            answer(to, {"Version": "0.0.0"})
+        elif command == "pin/ls":
             answer(to, *({"Cid": str(each), "Type": "recursive"} for each in sorted(self.pins, key=str)))
         elif cid is None:
             respond(to, b"404 page not found", status=404, content_type="text/plain")

@@ -90,9 +90,9 @@ GET: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], type[Exception], 
     "error inside": (lambda to: respond(to, b'{"Message": "no", "Type": "error"}'), BlockMismatch, "hash to"),
     "error behind": (lambda to: answer(to, error="disk on fire"), StoreError, "disk on fire"),
     "body that trickles": (trickling_body, StoreError, "no answer in time"),
-    "head that trickles": (trickling_head, StoreError, "no answer in time"),
-    "hints without end": (endless_hints, StoreError, "no answer in time"),
-    "silence": (silent, StoreError, "no answer in time"),
+    "head that trickles": (trickling_head, BlockMissing, "not in node http://127.0.0.1"),
+    "hints without end": (endless_hints, BlockMissing, "not in node http://127.0.0.1"),
+    "silence": (silent, BlockMissing, "not in node http://127.0.0.1"),
     "gzip bomb": (gzip_bomb, StoreError, "Content-Encoding: expected identity, found 'gzip'"),
     "cut in the middle": (cut, StoreError, "broken off, or not HTTP"),
     "no HTTP": (nonsense, StoreError, "broken off, or not HTTP"),
@@ -127,6 +127,18 @@ def test_a_fault_is_named_within_its_bound_and_another_store_is_asked(fault: str
         several = SeveralBlocks([CountedBlocks(blocks, "first"), CountedBlocks(honest, "second")], writable=False)
         assert fetch(several, CID) == DATA
         several.close()
+
+
+@pytest.mark.usefixtures("haste")
+def test_a_node_that_answers_nothing_at_all_is_no_missing_block() -> None:
+    """A node that is there and does not find a block lacks it; one that says nothing to anything has failed."""
+    with RpcNode() as node:
+        node.faults |= {"block/get": whatever(silent), "version": whatever(silent)}
+        blocks = hasty(node.url)
+        with pytest.raises(StoreError, match=f"block {CID}: node {node.url}: no answer in time") as caught:
+            blocks.get(CID)
+        assert type(caught.value) is StoreError
+        blocks.close()
 
 
 def imports(*lines: dict[str, object], error: str = "") -> Callable[[RpcNode], None]:

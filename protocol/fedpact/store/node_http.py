@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -42,21 +43,31 @@ class HttpNode:
         self._base = f"{place.origin}{place.path}/api/v0/"
         self._headers = [("Accept-Encoding", "identity"), ("User-Agent", "fedpact"), *place.authorization]
         self._deadline = Deadline()
+        self._slots = threading.Semaphore(connections)  # Nobody's time runs while he waits for a connection.
         self._pool = open_pool(self._deadline, connections)
 
     def block_get(self, cid: Cid, seconds: float, *, offline: bool = False) -> bytes:
-        data = bytearray()
+        data: list[bytes] = []
 
         def take(response: httpcore.Response) -> bool:
             data.clear()
-            began = time.monotonic()
+            began, size = time.monotonic(), 0
             for piece in pieces(response, MAX_BLOCK + 1):
-                data.extend(piece)
-                self._deadline.end = began + _GRACE + len(data) / _FLOOR
-            return len(data) <= MAX_BLOCK
+                data.append(piece)
+                size += len(piece)
+                self._deadline.end = began + _GRACE + size / _FLOOR
+            return size <= MAX_BLOCK
 
-        self._ask("block/get", {"arg": cid} | _where(seconds, offline), seconds, take)
-        return bytes(data)
+        try:
+            # Without a timeout for the node: js-ipfs keeps every block in memory until that has passed. Nodes stop
+            # looking when the connection closes.
+            self._ask("block/get", {"arg": cid, "offline": "true" if offline else "false"}, seconds, take)
+        except _Late:
+            if data:
+                raise
+            self._lines("version", {}, _GRACE)  # Is it that the node is silent, or that it has not found anything?
+            raise NodeRefused("block not found in time") from None
+        return b"".join(data)
 
     def block_stat(self, cid: Cid, seconds: float) -> None:
         self._lines("block/stat", {"arg": cid} | _where(seconds, True), seconds)
@@ -135,11 +146,11 @@ class HttpNode:
         """
         for again in range(_TRIES):
             try:
-                with self._deadline.within(seconds + sending + _GRACE, step=seconds + _GRACE):
+                with self._slots, self._deadline.within(seconds + sending + _GRACE, step=seconds + _GRACE):
                     self._once(command, options, take, form)
                 return
             except httpcore.TimeoutException as error:
-                raise NodeSilent(in_words(error)) from None
+                raise _Late(in_words(error)) from None
             except FAILURES as error:
                 if again == _TRIES - 1:
                     raise NodeSilent(in_words(error)) from None
@@ -149,9 +160,8 @@ class HttpNode:
     ) -> None:
         url = self._base + command + "?" + "&".join(f"{name}={value}" for name, value in options.items())
         headers = self._headers + ([("Content-Length", "0")] if form is None else form.headers)
-        extensions = {"timeout": {"pool": self._deadline.left()}}  # A full pool is waited for no longer than a node.
         content: Any = form  # Iterated anew for each try; httpcore asks for no more.
-        with self._pool.stream("POST", url, headers=headers, content=content, extensions=extensions) as response:
+        with self._pool.stream("POST", url, headers=headers, content=content) as response:
             if response.status != 200:
                 body = b"".join(pieces(response, _MAX_LINE))
                 with contextlib.suppress(NodeSilent):  # It is of a proxy, maybe.
@@ -167,6 +177,10 @@ class HttpNode:
                 error = trailers and _ERROR.search(trailers[1])
                 if error:
                     raise NodeRefused(in_short(error[1].decode("utf-8", "replace")))
+
+
+class _Late(NodeSilent):
+    """The time for an answer has passed."""
 
 
 class _Form:
