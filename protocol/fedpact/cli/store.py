@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import AsJson, warn, with_settings
+from fedpact.cli.options import READER, READING, AsJson, warn, with_settings
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
+    from fedpact.store.admission import Door
     from fedpact.store.cid import Cid
     from fedpact.store.several import SeveralBlocks
     from fedpact.store.unixfs import File
@@ -38,7 +39,7 @@ def _help(context: typer.Context) -> None:
 
 
 @store.command()
-@with_settings("store")
+@with_settings("store", *READING, "log_format", "log_level")
 def serve(
     settings: Settings,
     directory: Annotated[
@@ -46,19 +47,29 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Listen here; 0.0.0.0 for everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8181,
+    members: Annotated[
+        bool, typer.Option("--members", help="Answer members, coordinators and the owner alone; needs a ledger.")
+    ] = False,
+    public_url: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="What others ask it by, where that is not where it listens.")
+    ] = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
 ) -> None:
     """Offer a directory's blocks to others, read only, until you stop it.
 
     It is a trustless gateway of IPFS: whoever knows the address of a block gets it, whole or not at all, and checks it
-    himself. There is no list of what is here.
+    himself. There is no list of what is here. With --members a request counts that the key of an account signed which
+    the ledger knows; it names this server as others ask it, so that must be said where it is not where it listens.
 
     \b
     Examples:
       fedpact store serve store --host 0.0.0.0 --port 8181
       curl http://127.0.0.1:8181/ipfs/bafkrei…?format=raw
+      fedpact store serve store --host 0.0.0.0 --members --public-url https://silo.example
+      fedpact store get bafkrei… -o file --store member+https://silo.example
     """
+    from fedpact.service import logs
     from fedpact.store.directory import DirectoryBlocks
     from fedpact.store.server import BlockServer
 
@@ -68,20 +79,57 @@ def serve(
         warn(f"{directory}: nothing there yet; whoever stores the first block makes it")
     elif not directory.is_dir():
         raise InputError(f"{directory}: expected a directory with blocks, found something else")
+    logs.configure(settings.log_format, settings.log_level)
     if access_log:
         import logging
 
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-    server = BlockServer(DirectoryBlocks(directory), host=host, port=port, access_log=access_log)
-    try:
-        if as_json:
-            typer.echo(json.dumps({"url": server.url, "store": f"gateway+{server.url}"}))
-        else:
-            typer.echo(f"serving {directory} at {server.url}\nothers read it with --store gateway+{server.url}")
-        sys.stdout.flush()
-        server.run()
-    except Interrupted:
-        pass  # That is how it ends.
+    with _door(settings, members, host, public_url or []) as door:
+        server = BlockServer(DirectoryBlocks(directory), host=host, port=port, access_log=access_log, door=door)
+        stores = [f"{'member' if members else 'gateway'}+{url}" for url in public_url or [server.url]]
+        try:
+            if as_json:
+                typer.echo(json.dumps({"url": server.url, "store": stores[0]}))
+            else:
+                typer.echo(f"serving {directory} at {server.url}{', to members only' if members else ''}")
+                typer.echo(f"others read it with --store {' or '.join(stores)}")
+            sys.stdout.flush()
+            server.run()
+        except Interrupted:
+            pass  # That is how it ends.
+
+
+@contextmanager
+def _door(
+    settings: Settings, members: bool, host: str, public_urls: list[str]
+) -> Iterator[Callable[[str], Door] | None]:
+    """What says whose requests are answered, of the URL where the server listens; nothing where everybody's are.
+
+    Raises:
+        InputError: a URL is none, or nobody said what others ask the server by.
+        LedgerError: the ledger cannot be read.
+    """
+    if not (members or public_urls):
+        yield None
+        return
+    from fedpact.store.admission import Door, origin_of
+
+    origins = [origin_of(url) for url in public_urls]
+    if not members:
+        yield None
+        return
+    if not origins and host in ("0.0.0.0", "::", ""):  # noqa: S104  # Nothing is bound here.
+        raise InputError("members: expected --public-url URL, what others ask this server by, as a token names it")
+    from fedpact.cli.connection import open_follower, open_ledger
+    from fedpact.ledger.roll import Roll
+
+    with closing(open_ledger(settings)) as ledger:
+        roll = Roll(open_follower(ledger))
+        roll.start()
+        try:
+            yield lambda url: Door(ledger.identity, origins or [origin_of(url)], roll)
+        finally:
+            roll.stop()
 
 
 @store.command()
@@ -118,7 +166,7 @@ def add(
 
 
 @store.command()
-@with_settings("store")
+@with_settings(*READER)
 def get(
     settings: Settings,
     address: Address,
@@ -150,7 +198,7 @@ def get(
 
 
 @store.command()
-@with_settings("store")
+@with_settings(*READER)
 def stat(settings: Settings, address: Address, size: Size = None, as_json: AsJson = False) -> None:
     """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not."""
     from fedpact.store.unixfs import build

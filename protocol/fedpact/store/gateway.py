@@ -10,8 +10,9 @@ Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 from __future__ import annotations
 
 import random
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpcore
@@ -30,6 +31,7 @@ _FLOOR = 100_000  # Bytes of a body in a second, at least.
 _REST_SECONDS = 2.0, 30.0  # As long as it took to find out, within these.
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
+_CHALLENGE = re.compile(r'Fedpact error="([ !#-\[\]-~]{1,300})"')
 _ASIDE = 1 << 16  # Of an answer that is no block so much is read, to keep the connection.
 
 
@@ -40,12 +42,15 @@ class GatewayBlocks:
         url: `http://host[:port][/path]` or `https://…`; what follows is asked for below it.
         seconds: that one block may take, with all tries. A leaf of 1 MiB comes in time at 100 kB/s.
         connections: that are kept at most; as many blocks are read at once.
+        authorization: gives the header of that name, where whoever reads is to say who he is.
 
     Raises:
         InputError: the URL is not of this form.
     """
 
-    def __init__(self, url: str, *, seconds: float = 15.0, connections: int = 64) -> None:
+    def __init__(
+        self, url: str, *, seconds: float = 15.0, connections: int = 64, authorization: Callable[[], str] | None = None
+    ) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -58,7 +63,7 @@ class GatewayBlocks:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.name = f"gateway {parts.scheme}://{host}" + (f":{port}" if port else "")
         self._base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}/ipfs/"
-        self._seconds = seconds
+        self._seconds, self._authorization = seconds, authorization
         self._deadline = Deadline()
         self._unreachable = (0.0, "")  # Until when nobody tries again, and why.
         self._pool = httpcore.ConnectionPool(
@@ -102,6 +107,9 @@ class GatewayBlocks:
             try:
                 with self._deadline.within(min(_FIRST_SECONDS, end - time.monotonic())):
                     return self._once(method, cid, end)
+            except _Refused as error:
+                said, reached = str(error), False  # It holds for all blocks, and for a moment at least.
+                break
             except _TemporaryAnswer as error:
                 said, reached = str(error), True
             except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -119,6 +127,8 @@ class GatewayBlocks:
     def _once(self, method: str, cid: Cid, end: float) -> bytes:
         """Asks once; a block is read on after the first seconds, until `end`, as long as its bytes come fast enough."""
         headers = [("Accept", RAW), ("Accept-Encoding", "identity"), ("User-Agent", "fedpact")]
+        if self._authorization is not None:
+            headers.append(("Authorization", self._authorization()))
         url = f"{self._base}{cid}?format=raw"
         # A full pool is waited for no longer than a server.
         extensions = {"timeout": {"pool": self._deadline.left()}}
@@ -129,6 +139,8 @@ class GatewayBlocks:
                     pass
                 if response.status in _GONE:
                     raise BlockMissing(str(cid), self.name)
+                if response.status == 401:
+                    raise _Refused(_reason(found.get(b"www-authenticate", b"")))
                 if response.status in _TEMPORARY:
                     raise _TemporaryAnswer(f"answers with HTTP status {response.status}")
                 raise Unreachable(str(cid), f"{self.name}: answers with HTTP status {response.status}")
@@ -152,6 +164,16 @@ class GatewayBlocks:
 
 class _TemporaryAnswer(Exception):
     """An answer that may be another one soon."""
+
+
+class _Refused(Exception):
+    """An answer that is for others."""
+
+
+def _reason(challenge: bytes) -> str:
+    """Why a server of ours refuses; what another says of that is not shown."""
+    found = _CHALLENGE.fullmatch(challenge[:400].decode("latin-1"))
+    return f"refuses: {found[1]}" if found else "answers with HTTP status 401"
 
 
 def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
