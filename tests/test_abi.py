@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from fedpact.errors import RecordDamaged
-from fedpact.ledger.abi import Abi, _flatten_all, _read, _Shape
+from fedpact.ledger.abi import Abi, _flatten_all, _Shape
 from fedpact.ledger.artifact import federation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ def test_what_is_read_is_what_eth_abi_reads(shape: _Shape, data: st.DataObject) 
     except DecodingError:
         expected = None
     try:
-        found = _read(shape, words)
+        found = shape.read(words)
     except RecordDamaged:
         # A codec or a phase that there is not.
         assert expected is None or "uint8" in shape.types
@@ -55,4 +55,4 @@ def test_no_word_may_be_missing_and_none_too_many(shape: _Shape) -> None:
     """Nor a part of one."""
     for size in (len(shape.types) * 32 - 32, len(shape.types) * 32 + 1):
         with pytest.raises(RecordDamaged, match=f"{shape.cls.__name__}: expected"):
-            _read(shape, bytes(max(size, 1)))
+            shape.read(bytes(max(size, 1)))

@@ -15,7 +15,7 @@ from fedpact.ledger.facts import Hash, Identity
 from fedpact.ledger.view import Round
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import add, leaf_count, read_small
+from fedpact.store.unixfs import add, leaf_count
 
 
 class Verifier:
@@ -41,7 +41,7 @@ class Verifier:
         missing here, so that nobody disputes a good model because of a bad gateway.
         """
         try:
-            charter = charters.decode(read_small(self._intact, current.charter, charters.MAX_BYTES))
+            charter = charters.fetch(self._intact, current.charter)
         except FedpactError:
             charter = None
         share, seed = self._share, secrets.randbits(64)
