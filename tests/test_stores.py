@@ -308,14 +308,15 @@ def test_a_block_that_cannot_be_read_fails_with_its_reason(tmp_path: Path, monke
 
 # Writes one block and stops for ever in the middle of a second, when its bytes are written but not yet renamed.
 WRITER = """
-import os, sys
+import os, stat, sys
 from pathlib import Path
 from fedpact.store import Cid, DirectoryBlocks
 blocks = DirectoryBlocks(Path(sys.argv[1]))
 blocks.put(Cid.of(b"first"), b"first")
 def stop(descriptor):
-    print("writing", flush=True)
-    sys.stdin.read()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        print("writing", flush=True)
+        sys.stdin.read()
 os.fsync = stop
 blocks.put(Cid.of(b"second"), b"second")
 """
@@ -456,6 +457,7 @@ def test_a_block_is_synced_before_and_after_it_is_renamed(
     """The bytes reach the disk before the name does, and the name before `put` returns; or nothing is synced."""
     blocks = DirectoryBlocks(tmp_path, sync=sync)
     path = blocks.directory / "blocks" / str(CID)[56:58] / str(CID)
+    path.parent.mkdir(parents=True)  # Or it would be synced when it is made.
     synced = []
 
     def spy(descriptor: int) -> None:
