@@ -484,6 +484,21 @@ def test_many_clients_at_once(served: Served) -> None:
     assert all(answer[2] == data for answer in answers)
 
 
+def test_a_client_that_asks_for_all_links_of_a_node_at_once(served: Served) -> None:
+    """A thousand connections and more, all asked on before one is read: Helia is such a client."""
+    served.blocks.put(CID, DATA)
+    clients = [served.connect() for _ in range(1100)]
+    for client in clients:
+        client.sendall(f"GET /ipfs/{CID}?format=raw HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    for client in clients:
+        answer = b""
+        while piece := client.recv(10_000):
+            answer += piece
+        client.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(DATA)
+
+
 def test_a_port_that_is_taken_is_one_line(served: Served) -> None:
     """Two servers on one port: the second says so."""
     with pytest.raises(InputError, match=f"port {served.port}: cannot listen there: Address already in use"):

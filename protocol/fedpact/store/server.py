@@ -44,7 +44,7 @@ _REASON = 300
 _PIECE = 1 << 18
 _BLOCKS_AT_ONCE = 64
 _READERS = 8
-_CONNECTIONS = 1024
+_CONNECTIONS = 4096  # Helia asks for all links of a node at once, each on a connection of its own: 1024.
 _STOP_SECONDS = 3
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class BlockServer:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=_connections(),
             timeout_keep_alive=5,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
@@ -130,6 +130,20 @@ class BlockServer:
             self._socket.close()
         else:
             self._thread.join()
+
+
+def _connections() -> int:
+    """How many connections are taken at most. Each is an open file, as is each block that is read: as many of these as
+    the system lets this process have are asked for."""
+    try:
+        import resource
+    except ImportError:  # Of Unix alone.
+        return _CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * _CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(_CONNECTIONS, max(soft, wanted) // 2)
 
 
 class _Gateway:
