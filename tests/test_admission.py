@@ -273,6 +273,8 @@ def test_a_server_has_one_name(url: str, origin: str) -> None:
         "http://ö",
         'http://a"b',
         "http://[::1",
+        "http://user@host",
+        "http://host?x",
     ],
 )
 def test_what_is_no_server_has_none(url: str) -> None:

@@ -69,6 +69,8 @@ def serve(
       fedpact store serve store --host 0.0.0.0 --members --public-url https://silo.example
       fedpact store get bafkrei… -o file --store member+https://silo.example
     """
+    import logging
+
     from fedpact.service import logs
     from fedpact.store.directory import DirectoryBlocks
     from fedpact.store.server import BlockServer
@@ -79,11 +81,6 @@ def serve(
         warn(f"{directory}: nothing there yet; whoever stores the first block makes it")
     elif not directory.is_dir():
         raise InputError(f"{directory}: expected a directory with blocks, found something else")
-    logs.configure(settings.log_format, settings.log_level)
-    if access_log:
-        import logging
-
-        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     with _door(settings, members, host, public_url or []) as door:
         server = BlockServer(DirectoryBlocks(directory), host=host, port=port, access_log=access_log, door=door)
         stores = [f"{'member' if members else 'gateway'}+{url}" for url in public_url or [server.url]]
@@ -94,6 +91,9 @@ def serve(
                 typer.echo(f"serving {directory} at {server.url}{', to members only' if members else ''}")
                 typer.echo(f"others read it with --store {' or '.join(stores)}")
             sys.stdout.flush()
+            logs.configure(settings.log_format, settings.log_level)
+            if access_log:
+                logging.getLogger("uvicorn.access").setLevel(logging.INFO)
             server.run()
         except Interrupted:
             pass  # That is how it ends.

@@ -55,7 +55,7 @@ def origin_of(url: str) -> str:
     """The scheme, host and port of a URL, in the one form that both sides sign.
 
     Raises:
-        InputError: it is none of HTTP, or its host is not written in ASCII.
+        InputError: it is none of HTTP, its host is not written in ASCII, or it has more than a path behind that.
     """
     try:
         parts = urlsplit(url)
@@ -64,7 +64,7 @@ def origin_of(url: str) -> str:
         parts, port, host = urlsplit(""), None, ""
     shown = f"[{host}]" if ":" in host else host
     origin = f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, _PORTS.get(parts.scheme)) else "")
-    if not host or port == 0 or not _ORIGIN.fullmatch(origin):
+    if not host or port == 0 or parts.username is not None or parts.query or not _ORIGIN.fullmatch(origin):
         raise InputError("URL: expected http://host:port or https://host, in ASCII; found otherwise")
     return origin
 
