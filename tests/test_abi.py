@@ -1,4 +1,4 @@
-"""Events and errors decoded by hand: what eth-abi says, and strictly."""
+"""Events and errors read and written by hand: what eth-abi says, and strictly."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def test_what_is_read_is_what_eth_abi_reads(shape: _Shape, data: st.DataObject) 
         return
     values = [getattr(found, name) for name in found.__dataclass_fields__]
     assert tuple(_flatten_all(values, shape.types)) == expected
+    assert shape.write(found) == words
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.cls.__name__)

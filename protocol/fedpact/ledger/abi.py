@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import operator
 import re
 import struct
@@ -30,17 +31,21 @@ from fedpact.store.cid import Cid
 
 _Reader = Callable[[Sequence[Any]], Any]
 """Makes a value from the words of the event or error that it is a part of: a number or bytes each, as `_Word` says."""
+_Writer = Callable[[Any], Sequence[Any]]
+"""The words of a value, in the same way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Shape:
-    """One function, event or error: its selector or topic, the types of its words, its class, and how to read one."""
+    """One function, event or error: its selector or topic, the types of its words, its class, how to read one from its
+    words, and how to write these."""
 
     tag: bytes
     types: tuple[str, ...]
     indexed: int
     cls: type[Any]
     read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
 
 
 class Abi:
@@ -55,6 +60,7 @@ class Abi:
         self._events: dict[bytes, _Shape] = {}
         self._errors: dict[bytes, _Shape] = {}
         self._constructor: tuple[str, ...] = ()
+        self._shapes: dict[type[Event], _Shape] = {}
         for entry in entries:
             types = tuple(_flat_types(entry.get("inputs", ())))
             if entry["type"] == "constructor":
@@ -62,10 +68,10 @@ class Abi:
                 continue
             name, tag = entry["name"], keccak(_signature(entry).encode())
             if entry["type"] == "function" and name in ACTIONS:
-                self._functions[ACTIONS[name]] = _Shape(tag[:4], types, 0, ACTIONS[name], _unread)
+                self._functions[ACTIONS[name]] = _Shape(tag[:4], types, 0, ACTIONS[name], _unread, _unread)
             elif entry["type"] == "event":
                 indexed = sum(each["indexed"] for each in entry["inputs"])
-                self._events[tag] = _shape(tag, types, indexed, EVENTS[name])
+                self._events[tag] = self._shapes[EVENTS[name]] = _shape(tag, types, indexed, EVENTS[name])
             elif entry["type"] == "error":
                 self._errors[tag[:4]] = _shape(tag[:4], types, 0, REJECTIONS[name])
 
@@ -98,6 +104,22 @@ class Abi:
             raise RecordDamaged("a log that is no event of the contract")
         return typing.cast(Event, shape.read(words[32:]))
 
+    def words(self, event: Event) -> bytes:
+        """The words of an event: its topics and data, one after the other."""
+        shape = self._shapes[type(event)]
+        return shape.tag + shape.write(event)
+
+    def topics(self, event: Event) -> int:
+        """How many of them are topics."""
+        return self._shapes[type(event)].indexed + 1
+
+    def event_of(self, words: bytes) -> Event:
+        """The event that words stand for. Raises as `event`."""
+        shape = self._events.get(words[:32])
+        if shape is None:
+            raise RecordDamaged("no event of the contract")
+        return typing.cast(Event, shape.read(words[32:]))
+
     def error(self, data: bytes) -> Rejection | None:
         """The typed error that revert data stand for; none where the contract gave none."""
         shape = self._errors.get(data[:4])
@@ -108,7 +130,7 @@ class Abi:
 
 def _shape(tag: bytes, types: tuple[str, ...], indexed: int, cls: type[Any]) -> _Shape:
     words: list[_Word] = []
-    make = _reader(cls, iter(types), words)
+    make, flatten = _parts(cls, iter(types), words)
     layout = struct.Struct(">" + "".join(f"{each.padding}s{each.kind}" for each in words))
     padding = tuple(bytes(each.padding) for each in words)
 
@@ -124,11 +146,14 @@ def _shape(tag: bytes, types: tuple[str, ...], indexed: int, cls: type[Any]) -> 
         except FedpactError as error:
             raise RecordDamaged(f"{cls.__name__}: {error}") from None
 
-    return _Shape(tag, types, indexed, cls, read)
+    def write(value: Any) -> bytes:
+        return layout.pack(*itertools.chain.from_iterable(zip(padding, flatten(value), strict=True)))
+
+    return _Shape(tag, types, indexed, cls, read, write)
 
 
-def _unread(_: bytes) -> Any:
-    raise TypeError("actions are written only")
+def _unread(_: object) -> Any:
+    raise TypeError("actions are sent only")
 
 
 def _not(place: int, kind: str, word: bytes) -> str:
@@ -190,22 +215,27 @@ _NUMBERS = {8: "B", 16: "H", 32: "I", 64: "Q"}
 _KIND = re.compile(r"(uint|int|bytes)(\d+)|address|bool")
 
 
-def _reader(cls: type[Any], types: Iterator[str], words: list[_Word]) -> _Reader:
-    """How to read an object whose flat list of words is next. Each of them is added to `words`."""
+def _parts(cls: type[Any], types: Iterator[str], words: list[_Word]) -> tuple[_Reader, _Writer]:
+    """How to read and write an object whose flat list of words is next. Each of them is added to `words`."""
     hints = typing.get_type_hints(cls)
-    parts: list[_Reader] = []
-    for hint in (hints[field.name] for field in dataclasses.fields(cls)):
-        if dataclasses.is_dataclass(hint):
-            parts.append(_reader(hint, types, words))  # type: ignore[arg-type]  # A hint that is a dataclass is its class.
+    readers: list[_Reader] = []
+    writers: list[tuple[str, _Writer]] = []
+    for name in (field.name for field in dataclasses.fields(cls)):
+        if dataclasses.is_dataclass(hints[name]):
+            read, write = _parts(hints[name], types, words)
         else:
-            word, read = _word(len(words), next(types), hint)
+            word, read, write = _word(len(words), next(types), hints[name])
             words.append(word)
-            parts.append(read)
-    return lambda values: cls(*[part(values) for part in parts])
+        readers.append(read)
+        writers.append((name, write))
+    return (
+        lambda values: cls(*[part(values) for part in readers]),
+        lambda value: [word for name, part in writers for word in part(getattr(value, name))],
+    )
 
 
-def _word(place: int, kind: str, hint: Any) -> tuple[_Word, _Reader]:
-    """How to read one word.
+def _word(place: int, kind: str, hint: Any) -> tuple[_Word, _Reader, _Writer]:
+    """How to read and write one word.
 
     Args:
         hint: the class's type for it; a hash may be a number in the contract.
@@ -243,17 +273,27 @@ def _word(place: int, kind: str, hint: Any) -> tuple[_Word, _Reader]:
         return bool(values[place])
 
     if name == "address":
-        return _Word(12, "20s"), account
+        return _Word(12, "20s"), account, lambda value: (bytes.fromhex(value[2:]),)
     if name == "bytes":
-        return whole, as_it_is if size == 32 else fixed
+        return whole, as_it_is if size == 32 else fixed, _as_it_is
     if name == "bool":
-        return _Word(31, "B"), truth
+        return _Word(31, "B"), truth, _as_it_is
     if name == "int":
-        return whole, signed
+        return whole, signed, lambda value: (value.to_bytes(32, "big", signed=True),)
     if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
         members = {int(each): each for each in hint}
-        return _Word(32 - size // 8, _NUMBERS[size]), member
+        return _Word(32 - size // 8, _NUMBERS[size]), member, _as_it_is
     if size in _NUMBERS and hint is not Hash:
-        return _Word(32 - size // 8, _NUMBERS[size]), as_it_is
+        return _Word(32 - size // 8, _NUMBERS[size]), as_it_is, _as_it_is
     number = _Word(32 - size // 8, f"{size // 8}s")
-    return number, as_it_is if hint is Hash else lambda values: int.from_bytes(values[place], "big")
+    if hint is Hash:
+        return number, as_it_is, _as_it_is
+    return (
+        number,
+        lambda values: int.from_bytes(values[place], "big"),
+        lambda value: (value.to_bytes(size // 8, "big"),),
+    )
+
+
+def _as_it_is(value: Any) -> tuple[Any]:
+    return (value,)
