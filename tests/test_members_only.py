@@ -8,22 +8,26 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import chains
 import pytest
+import services
 from anvil import running
 from chains import CHARTER, GENESIS, LIMITS
 from fedpact.errors import Unreachable
-from fedpact.ledger import roll
 from fedpact.ledger.actions import Admit, Appoint, Remove
 from fedpact.ledger.endpoints import connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import address
+from fedpact.ledger.port import Follower
+from fedpact.ledger.roll import EVERY, Roll
 from fedpact.store import Cid, DirectoryBlocks, fetch
-from fedpact.store.admission import Reader
+from fedpact.store.admission import Door, Reader, origin_of
 from fedpact.store.gateway import GatewayBlocks
+from fedpact.store.server import BlockServer
 from fedpact.store.unixfs import LEAF, add
 from fedpact_simulation.devnet import EthTesterNode, accounts
 from runs import FEDPACT, fedpact
@@ -141,7 +145,7 @@ def test_who_comes_and_goes_is_in_and_out_within_moments(federation: Federation)
         assert why_not(store, OTHER, federation) == ""
         federation.act(Remove(ACCOUNTS[OTHER]))
         federation.act(Admit((ACCOUNTS[STRANGER],)))
-        end = time.monotonic() + 3 * roll.EVERY
+        end = time.monotonic() + 3 * EVERY
         while why_not(store, STRANGER, federation):
             assert time.monotonic() < end, "who was admitted was not let in"
             time.sleep(0.1)  # Waiting for another process; bounded above.
@@ -174,3 +178,39 @@ def test_a_server_is_asked_by_the_names_that_it_has(
             else:
                 assert gateway.has(Cid.parse(federation.cid))
             gateway.close()
+
+
+@pytest.mark.nodes
+def test_a_round_over_stores_for_members_only(tmp_path: Path) -> None:
+    """A coordinator and a silo that read from each other's stores, and the founders', as members; nobody else does."""
+    with running() as web3, ExitStack() as stack:
+        federation = services.Federation(web3, tmp_path, chains.MEMBERS)
+        stack.callback(federation.close)
+        identity = federation.ledger.identity
+        members = Roll(Follower(federation.ledger))
+        urls = {}
+        for name in ("founders", "coordinator/store", "silo/store"):
+            blocks = DirectoryBlocks(tmp_path / name)
+            server = BlockServer(blocks, door=lambda url: Door(identity, [origin_of(url)], members))
+            server.start()
+            stack.callback(server.stop)
+            urls[name] = server.url
+        stores = {
+            role: ["store", *(f"member+{url}" for name, url in urls.items() if not name.startswith(role))]
+            for role in ("coordinator", "silo")
+        }
+        coordinator = federation.place("coordinator", 1, store=stores["coordinator"])
+        silo = federation.place("silo", 2, store=stores["silo"])
+        running_services = stack.enter_context(services.Services())
+        running_services.coordinator(coordinator)
+        running_services.silo(silo)
+        services.wait_until(
+            "a submission", lambda: federation.view().rounds.get(1) and federation.view().rounds[1].submissions
+        )
+        federation.travel(601)
+        services.wait_until("a model", lambda: federation.view().rounds[1].model is not None)
+        model = federation.view().rounds[1].model
+        stranger = GatewayBlocks(urls["coordinator/store"])
+        with pytest.raises(Unreachable, match="refuses: not signed"):
+            stranger.get(model)
+        stranger.close()
