@@ -298,7 +298,7 @@ print(kept)
 
 def test_collecting_never_takes_what_another_process_has_pinned(tmp_path: Path) -> None:
     """Two collect without any grace, again and again, while a process stores and pins."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path), "120"]
+    command = [sys.executable, "-c", WRITER, str(tmp_path), "60"]
     over = threading.Event()
     failed: list[BaseException] = []
 
@@ -348,7 +348,7 @@ def test_exactly_what_is_reached_stays(
     assert names(directory) == of(*(dags[place] for place in stay))
 
 
-# ----------------------------------------------------------------------------------------------------- in several stores
+# ---------------------------------------------------------------------------------------------------- in several stores
 
 
 def several(*stores: object, writable: bool = True, keep_reads: bool = True) -> SeveralBlocks:

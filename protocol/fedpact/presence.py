@@ -85,12 +85,15 @@ def look(
     asked = [_Asked(each, full, choose) for each in stores]
     # One content may be several things, and is looked for once.
     alike = {_as_one(each): each for each in artifacts}
-    pool = ThreadPoolExecutor(max(1, _AT_ONCE * len(stores)), thread_name_prefix="look")
+    # Each store has threads of its own: those that wait for one take nothing from another.
+    pools = [ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"look-{each.name}") for each in stores]
     try:
-        answers = {key: [pool.submit(store.find, each) for store in asked] for key, each in alike.items()}
+        pairs = list(zip(pools, asked, strict=True))
+        answers = {key: [pool.submit(store.find, each) for pool, store in pairs] for key, each in alike.items()}
         return [Presence(each, tuple(found.result() for found in answers[_as_one(each)])) for each in artifacts]
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Who is interrupted does not wait for a silent store.
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)  # Who is interrupted does not wait for a silent store.
 
 
 def _as_one(artifact: Artifact) -> tuple[Cid, int | None, int, bool]:
@@ -109,7 +112,7 @@ class _Asked:
     def find(self, artifact: Artifact) -> Answer:
         """What the store has of an artifact."""
         if self._silences >= _PATIENCE:
-            return Answer(State.SILENT, self._silence)
+            return Answer(State.SILENT, f"not asked again after: {self._silence}")
         try:
             answer = Answer(State.WHOLE, size=self._read(artifact))
         except BlockMissing as error:
