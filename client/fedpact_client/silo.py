@@ -22,7 +22,7 @@ from fedpact.ledger.view import Round, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.pins import hold
-from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.store.unixfs import add, open_file
 
 from fedpact_client.journal import Journal
 from fedpact_client.owe import Debt, Nothing, Refuse, Released, Train, owe
@@ -77,7 +77,7 @@ class Silo:
         self._trainer = trainer
         self._accepted = accepted
         self._verifier = verifier
-        self._charter: Charter = charters.decode(read_small(blocks, accepted, charters.MAX_BYTES))
+        self._charter: Charter = charters.fetch(blocks, accepted)
         self._charter.check_installed()
 
     def owes(self, view: View, now: int) -> Debt:

@@ -16,7 +16,7 @@ from fedpact.ledger.view import Round
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.cid import Cid
 from fedpact.store.pins import hold
-from fedpact.store.unixfs import add, leaf_count, read_small
+from fedpact.store.unixfs import add, leaf_count
 
 
 class Verifier:
@@ -42,7 +42,7 @@ class Verifier:
         missing here, so that nobody disputes a good model because of a bad gateway.
         """
         try:
-            charter = charters.decode(read_small(self._intact, current.charter, charters.MAX_BYTES))
+            charter = charters.fetch(self._intact, current.charter)
         except FedpactError:
             charter = None
         share, seed = self._share, secrets.randbits(64)

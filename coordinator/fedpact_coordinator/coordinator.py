@@ -19,7 +19,7 @@ from fedpact.ledger.view import Round, Submission, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.pins import hold
-from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.store.unixfs import add, open_file
 
 from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
 
@@ -174,10 +174,9 @@ class Coordinator:
     def _charter(self, cid: Cid) -> Charter:
         if cid not in self._charters:
             try:
-                data = read_small(self._blocks, cid, charters.MAX_BYTES)
+                charter = charters.fetch(self._blocks, cid)
             except BlockMissing as error:
                 raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error
-            charter = charters.decode(data)
             charter.check_installed()  # Without it nothing is done: no round is opened that could not be ended.
             self._charters[cid] = charter
         return self._charters[cid]

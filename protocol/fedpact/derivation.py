@@ -31,7 +31,7 @@ from fedpact.rules.engine import Fault, Outcome, aggregate, fault_in
 from fedpact.selection import Selection, select
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import Dag, File, add_leaf, add_nodes, open_file, read_small
+from fedpact.store.unixfs import Dag, File, add_leaf, add_nodes, open_file
 
 _UNAVAILABLE = Fault(manifests.ASSERTED, "could not be fetched by the coordinator")
 
@@ -261,7 +261,7 @@ def _state_before(current: Round, optimiser: Optimiser, layout: Layout, blocks: 
         return None
     what = f"manifest of round {origin.number}"
     try:
-        manifest = manifests.decode(read_small(blocks, origin.manifest, manifests.most_bytes(len(origin.submissions))))
+        manifest = manifests.fetch(blocks, origin.manifest, len(origin.submissions))
     except ContentError as error:
         raise InvalidStart(what, str(origin.manifest), str(error)) from None
     kept = manifest.optimiser

@@ -25,7 +25,7 @@ from fedpact.rules.engine import in_order
 from fedpact.rules.rule import Blockwise
 from fedpact.store.blocks import Blocks, Discard, fetch
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import leaf_count, open_file, read_small
+from fedpact.store.unixfs import leaf_count, open_file
 
 
 def audit_round(
@@ -92,7 +92,7 @@ def _check_stored_state(derived: Manifest, charter: Charter, blocks: Blocks, eac
 
 def _read_manifest(current: Round, cid: Cid, blocks: Blocks, each: RoundAudit) -> Manifest | None:
     try:
-        return manifests.decode(read_small(blocks, cid, manifests.most_bytes(len(current.submissions))))
+        return manifests.fetch(blocks, cid, len(current.submissions))
     except ContentError as error:
         each.findings.append(Finding(current.number, "manifest", str(cid), damage(cid, error)))
         return None

@@ -158,7 +158,7 @@ def _open(published: _Published, blocks: Blocks) -> tuple[File, Layout]:
         FedpactError: the store lacks the charter or a block, or has others.
     """
     from fedpact.artifacts import charter as charters
-    from fedpact.store.unixfs import open_file, read_small
+    from fedpact.store.unixfs import open_file
 
-    layout = charters.decode(read_small(blocks, published.round.charter, charters.MAX_BYTES)).layout()
+    layout = charters.fetch(blocks, published.round.charter).layout()
     return open_file(blocks, published.model, layout.size), layout
