@@ -106,6 +106,19 @@ def test_what_is_no_directory_says_so(tmp_path: Path) -> None:
         DirectoryBlocks(tmp_path / ("long" * 100)).pinned()
 
 
+def test_a_lock_is_not_waited_for_without_end(
+    blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever collects may have been stopped; two that pin are in nobody's way."""
+    monkeypatch.setattr("fedpact.store.directory._PATIENCE", 0.1)
+    blocks.put(CID, DATA)
+    with blocks.locked(), pytest.raises(StoreError, match=rf"pin {CID}: .*: another process has kept its pins locked"):
+        DirectoryBlocks(tmp_path).pin(CID)
+    with blocks.locked(fcntl.LOCK_SH):
+        DirectoryBlocks(tmp_path).pin(CID)
+    assert blocks.pinned() == {CID}
+
+
 def test_a_block_that_goes_while_its_root_is_pinned_is_noticed(
     blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from fedpact.errors import BlockMissing, InvalidCid, StoreError
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
 from fedpact.store.pins import check_whole
+
+_PATIENCE = 30.0  # Seconds that the pins may be locked by others.
 
 
 class DirectoryBlocks:
@@ -121,15 +124,20 @@ class DirectoryBlocks:
 
     @contextlib.contextmanager
     def locked(self, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
-        """Nobody pins anything in here while another collects, which never takes long.
+        """Nobody pins anything in here while another collects. A collector does not keep it for long.
 
         Raises:
-            OSError: the directory cannot be used.
+            OSError: the directory cannot be used, or somebody keeps it all the same.
         """
         self._pins.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._pins, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, mode)
+            end = time.monotonic() + _PATIENCE
+            while not _locks(descriptor, mode):
+                if time.monotonic() >= end:
+                    reason = f"another process has kept its pins locked for {_PATIENCE:g} seconds"
+                    raise OSError(errno.EWOULDBLOCK, reason)
+                time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -182,6 +190,15 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locks(descriptor: int, mode: int) -> bool:
+    """Takes a lock, unless somebody else has it."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _runs(process: str) -> bool:
