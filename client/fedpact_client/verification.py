@@ -15,6 +15,7 @@ from fedpact.ledger.facts import Hash, Identity
 from fedpact.ledger.view import Round
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.cid import Cid
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, leaf_count
 
 
@@ -59,7 +60,9 @@ class Verifier:
         """
         scope = Scope(current.number, current.number)
         whole = Audit(scope, rounds=[found], published=[current], head=head)
-        return add(self._blocks, report(self._identity, whole).encode()).root
+        root = add(self._blocks, report(self._identity, whole).encode()).root
+        hold(self._blocks, root)
+        return root
 
 
 class _Intact:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.options import READER, READING, AsJson, warn, with_settings
+from fedpact.cli.upkeep import check, gc, pin, unpin
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
@@ -25,6 +26,8 @@ _LIMIT = 1 << 36  # 64 GiB.
 _AT_ONCE = 8
 
 store = typer.Typer(help="Put files into stores, get them out, offer a store to others.")
+for command in (check, gc, pin, unpin):
+    store.command()(command)
 
 Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
 Size = Annotated[
@@ -152,7 +155,7 @@ def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Put a file into a store; print its address."""
+    """Put a file into a store and pin it; print its address."""
     from fedpact.store.unixfs import LEAF, add_leaf, add_nodes
 
     with _opened(settings, writable=True) as blocks, _file(file), file.open("rb") as data:
@@ -162,6 +165,7 @@ def add(
             leaves.append(add_leaf(blocks, piece))
             size += len(piece)
         dag = add_nodes(blocks, leaves, size)
+        blocks.pin(dag.root)
     _answer(str(dag.root), {"cid": str(dag.root), "size": size}, as_json=as_json)
 
 

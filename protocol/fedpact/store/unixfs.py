@@ -241,6 +241,29 @@ def below(blocks: Blocks, root: Cid, *, once: bool = False) -> Iterator[tuple[Ci
         trail.append(iter(_decode_links(cid, data)))
 
 
+def addresses(blocks: Blocks, root: Cid) -> Iterator[Cid]:
+    """Every address of a DAG, once: its inner nodes are read and verified, its leaves are not looked at.
+
+    Raises, at the first address and between any two:
+        BlockMissing, BlockMismatch: as `fetch`.
+        InvalidDag: a node is none of ours, or there are more links than any file has.
+    """
+    seen, waiting = {root}, [root]
+    while waiting:
+        cid = waiting.pop()
+        yield cid
+        new = [child for child in dict.fromkeys(links(blocks, cid)) if child not in seen]
+        seen.update(new)
+        waiting += new
+        if len(seen) > _WALKED:
+            raise InvalidDag(f"{root}: expected at most {_WALKED} links, found more")
+
+
+def links(blocks: Blocks, cid: Cid) -> list[Cid]:
+    """What a block links to; nothing where it is a leaf, which is not read. Raises as `addresses`."""
+    return [] if cid.codec is Codec.RAW else _decode_links(cid, fetch(blocks, cid))
+
+
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
     """The leaves below an address in order, at most `most` of them: what a hostile root can cost is bounded by that."""
     if cid.codec is Codec.RAW:
