@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 
 from fedpact.cli.options import READING, AsJson, with_settings
 from fedpact.cli.rounds import the_round
-from fedpact.errors import FedpactError, InvalidWeights, StoreError
+from fedpact.errors import FedpactError, InputError, InvalidWeights, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,38 +37,48 @@ def get(
     settings: Settings,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")],
     number: _Number = None,
+    tensor: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tensor, in a file of its own.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a published model to a file, every block of it verified.
 
-    Whether it follows from the members' updates is what `fedpact audit` answers.
+    A whole model goes on where an earlier try was cut off: what that left beside FILE, as .FILE.partial, is hashed, and
+    only the rest is fetched. For a tensor only its blocks are read, and those with the header. Whether a model follows
+    from the members' updates is what `fedpact audit` answers.
 
     \b
     Examples:
       fedpact model get -o model.safetensors
-      fedpact model get --round 3 -o model-3.safetensors
+      fedpact model get --round 3 --tensor encoder.weight -o weight.safetensors
     """
     from fedpact.cli.connection import open_blocks
-    from fedpact.files import replacing
+    from fedpact.files import check_can_be_made
+    from fedpact.store.download import download
 
     published = _published(settings, number)
     with closing(open_blocks(settings, writable=False)) as blocks:
         file, layout = _open(published, blocks)
+
+        def check(index: int, leaf: bytes) -> None:
+            if not leaf.startswith(layout.header_in(index)):
+                raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
+
+        kept, written = 0, file.size
         try:
-            with replacing(output) as written:
-                for index in range(len(file.leaves)):
-                    leaf = file.leaf(index)
-                    if not leaf.startswith(layout.header_in(index)):
-                        raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
-                    written.write(leaf)
+            check_can_be_made(output)
+            if tensor is None:
+                kept = download(file, output, check)
+            else:
+                written = _write_tensor(file, layout, tensor, output, check)
         except OSError as error:
             raise StoreError(f"{output}: cannot be written: {error.strerror}") from None
-    answer = {**published.summary(), "output": str(output), "bytes": file.size}
+        read = {name: each.bytes_read for name, each in blocks.moved.items()}
+    answer = {**published.summary(), "output": str(output), "bytes": written, "kept": kept, "read": read}
     if as_json:
         sys.stdout.write(json.dumps(answer) + "\n")
         return
     published.say()
-    typer.echo(f"output: {output}, {file.size:,} bytes")
+    typer.echo(f"output: {output}, {written:,} bytes" + (f", {kept:,} of them from before" if kept else ""))
 
 
 @model_group.command()
@@ -99,6 +110,34 @@ def show(settings: Settings, number: _Number = None, as_json: AsJson = False) ->
     typer.echo(f"bytes: {file.size:,}")
     for each in layout.tensors:
         typer.echo(f"tensor: {each.name}, {each.dtype} {list(each.shape)}, {each.nbytes:,} bytes")
+
+
+def _write_tensor(file: File, layout: Layout, name: str, output: Path, check: Callable[[int, bytes], None]) -> int:
+    """Writes one tensor of a model as a file of its own; returns its bytes.
+
+    Raises:
+        InputError: the model has no such tensor.
+    """
+    from fedpact.artifacts.weights import Layout
+    from fedpact.files import replacing
+    from fedpact.store.unixfs import LEAF
+
+    found = next((each for each in layout.tensors if each.name == name), None)
+    if found is None:
+        known = ", ".join(each.name for each in layout.tensors)
+        raise InputError(f"tensor {name[:80]!r}: expected one of the model's ({known[:200]}), found none")
+    own, (start, stop) = Layout([found]), layout.place(found)
+    # What the file's header says of the tensor's place must be true: the blocks with it are read, too.
+    head = [file.leaf(index) for index in range(-(-len(layout.header) // LEAF))]
+    for index, leaf in enumerate(head):
+        check(index, leaf)
+    first = b"".join(head)
+    with replacing(output) as written:
+        written.write(own.header)
+        written.write(first[start:stop])
+        for piece in file.pieces(max(start, len(first)), stop):
+            written.write(piece)
+    return own.size
 
 
 @dataclass(frozen=True, slots=True)

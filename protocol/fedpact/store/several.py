@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
-from fedpact.store.blocks import check
+from fedpact.store.blocks import check, is_distant
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 
@@ -43,6 +43,11 @@ class SeveralBlocks:
     def moved(self) -> Mapping[str, Moved]:
         """What each store moved so far, by its name."""
         return {each.name: each.moved for each in self._stores}
+
+    @property
+    def distant(self) -> bool:
+        """Whether any of them is, as any may be asked in the end."""
+        return any(is_distant(each) for each in self._stores)
 
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.

@@ -10,12 +10,15 @@ Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/sp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from fedpact.errors import InvalidCid, InvalidDag
-from fedpact.store.blocks import Blocks, fetch, keep
+from fedpact.store.blocks import Blocks, fetch, is_distant, keep
 from fedpact.store.cid import Cid, Codec
+from fedpact.store.transfer import at_once, in_order
 
 LEAF = 1 << 20
 """Bytes of every leaf but the last (1 MiB)."""
@@ -51,6 +54,11 @@ class File:
     leaves: tuple[Cid, ...]
     size: int
 
+    @property
+    def distant(self) -> bool:
+        """Whether its leaves take long to come (`fedpact.store.blocks.is_distant`)."""
+        return is_distant(self.blocks)
+
     def address(self, index: int) -> Cid:
         """The address of leaf `index`."""
         return self.leaves[index]
@@ -69,15 +77,30 @@ class File:
             raise InvalidDag(f"{self.root}: leaf {index}: expected {expected} bytes, found {len(data)}")
         return data
 
+    def each(self, indexes: Sequence[int] | None = None) -> Generator[bytes, Any, None]:
+        """Leaves in order, verified, the next ones on their way where the store is distant. Raises as `leaf` does.
+
+        Args:
+            indexes: which, no two equal; all where it is not given.
+        """
+        return in_order(self.leaf, range(len(self.leaves)) if indexes is None else indexes, at_once(self))
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes `start` to `stop`, which the file has, leaf by leaf, and no leaf besides. Raises as `leaf` does."""
+        if start >= stop:
+            return
+        indexes = range(start // LEAF, -(-stop // LEAF))
+        with closing(self.each(indexes)) as leaves:
+            for index, leaf in zip(indexes, leaves, strict=True):
+                yield leaf[max(start - index * LEAF, 0) : stop - index * LEAF]
+
     def span(self, start: int, stop: int) -> bytes:
         """Bytes `start` to `stop`, verified. Raises as `leaf` does."""
-        first, last = start // LEAF, max(start, stop - 1) // LEAF
-        data = b"".join(self.leaf(index) for index in range(first, last + 1))
-        return data[start - first * LEAF : stop - first * LEAF]
+        return b"".join(self.pieces(start, stop))
 
     def read(self) -> bytes:
         """The whole file, verified. Raises as `leaf` does."""
-        return b"".join(self.leaf(index) for index in range(len(self.leaves)))
+        return b"".join(self.each())
 
 
 def leaf_count(size: int) -> int:
