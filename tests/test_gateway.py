@@ -357,8 +357,9 @@ def test_blocks_that_share_a_slow_line_have_the_time_that_one_would_have(monkeyp
         gateway.close()
 
 
-def test_bodies_that_all_trickle_are_given_up_as_one_is() -> None:
+def test_bodies_that_all_trickle_are_given_up_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of requests to a gateway that trickles ends after the first seconds, not after as many times more."""
+    monkeypatch.setattr(gateway_module, "_FIRST_SECONDS", 1.0)
     with Gateway(trickling_body) as server:
         gateway = GatewayBlocks(server.url, seconds=SECONDS)
         began = time.monotonic()
