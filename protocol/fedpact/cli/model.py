@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 
 from fedpact.cli.options import READING, AsJson, with_settings
 from fedpact.cli.rounds import the_round
-from fedpact.errors import FedpactError, InputError, InvalidWeights, StoreError
+from fedpact.errors import FedpactError, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +36,9 @@ def get(
     settings: Settings,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")],
     number: _Number = None,
-    tensor: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tensor, in a file of its own.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--tensor", metavar="NAME", help="Only this tensor, in a file of its own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a published model to a file, every block of it verified.
@@ -51,34 +52,34 @@ def get(
       fedpact model get -o model.safetensors
       fedpact model get --round 3 --tensor encoder.weight -o weight.safetensors
     """
+    from fedpact.artifacts.slices import check_header, tensor_file, tensor_named
+    from fedpact.artifacts.weights import Layout
     from fedpact.cli.connection import open_blocks
-    from fedpact.files import check_can_be_made
+    from fedpact.files import replacing
     from fedpact.store.download import download
 
     published = _published(settings, number)
     with closing(open_blocks(settings, writable=False)) as blocks:
         file, layout = _open(published, blocks)
-
-        def check(index: int, leaf: bytes) -> None:
-            if not leaf.startswith(layout.header_in(index)):
-                raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
-
-        kept, written = 0, file.size
+        kept, size = 0, file.size
         try:
-            check_can_be_made(output)
-            if tensor is None:
-                kept = download(file, output, check)
+            if name is None:
+                kept = download(file, output, lambda index, leaf: check_header(file, layout, index, leaf))
             else:
-                written = _write_tensor(file, layout, tensor, output, check)
+                tensor = tensor_named(layout, name)
+                size = Layout([tensor]).size
+                with replacing(output) as written, closing(tensor_file(file, layout, tensor)) as pieces:
+                    for piece in pieces:
+                        written.write(piece)
         except OSError as error:
             raise StoreError(f"{output}: cannot be written: {error.strerror}") from None
         read = {name: each.bytes_read for name, each in blocks.moved.items()}
-    answer = {**published.summary(), "output": str(output), "bytes": written, "kept": kept, "read": read}
+    answer = {**published.summary(), "output": str(output), "bytes": size, "kept": kept, "read": read}
     if as_json:
         sys.stdout.write(json.dumps(answer) + "\n")
         return
     published.say()
-    typer.echo(f"output: {output}, {written:,} bytes" + (f", {kept:,} of them from before" if kept else ""))
+    typer.echo(f"output: {output}, {size:,} bytes" + (f", {kept:,} of them from before" if kept else ""))
 
 
 @model_group.command()
@@ -110,34 +111,6 @@ def show(settings: Settings, number: _Number = None, as_json: AsJson = False) ->
     typer.echo(f"bytes: {file.size:,}")
     for each in layout.tensors:
         typer.echo(f"tensor: {each.name}, {each.dtype} {list(each.shape)}, {each.nbytes:,} bytes")
-
-
-def _write_tensor(file: File, layout: Layout, name: str, output: Path, check: Callable[[int, bytes], None]) -> int:
-    """Writes one tensor of a model as a file of its own; returns its bytes.
-
-    Raises:
-        InputError: the model has no such tensor.
-    """
-    from fedpact.artifacts.weights import Layout
-    from fedpact.files import replacing
-    from fedpact.store.unixfs import LEAF
-
-    found = next((each for each in layout.tensors if each.name == name), None)
-    if found is None:
-        known = ", ".join(each.name for each in layout.tensors)
-        raise InputError(f"tensor {name[:80]!r}: expected one of the model's ({known[:200]}), found none")
-    own, (start, stop) = Layout([found]), layout.place(found)
-    # What the file's header says of the tensor's place must be true: the blocks with it are read, too.
-    head = [file.leaf(index) for index in range(-(-len(layout.header) // LEAF))]
-    for index, leaf in enumerate(head):
-        check(index, leaf)
-    first = b"".join(head)
-    with replacing(output) as written:
-        written.write(own.header)
-        written.write(first[start:stop])
-        for piece in file.pieces(max(start, len(first)), stop):
-            written.write(piece)
-    return own.size
 
 
 @dataclass(frozen=True, slots=True)

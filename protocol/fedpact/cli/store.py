@@ -158,8 +158,8 @@ def get(
             if span is None:
                 kept = download(file, output)
             else:
-                with replacing(output) as target:
-                    for piece in file.pieces(*span):
+                with replacing(output) as target, closing(file.pieces(*span)) as pieces:
+                    for piece in pieces:
                         target.write(piece)
         moved = {name: each.bytes_read for name, each in blocks.moved.items()}
     start, stop = span or (0, file.size)

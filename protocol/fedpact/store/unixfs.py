@@ -85,7 +85,7 @@ class File:
         """
         return in_order(self.leaf, range(len(self.leaves)) if indexes is None else indexes, at_once(self))
 
-    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+    def pieces(self, start: int, stop: int) -> Generator[bytes, Any, None]:
         """Bytes `start` to `stop`, which the file has, leaf by leaf, and no leaf besides. Raises as `leaf` does."""
         if start >= stop:
             return
