@@ -190,17 +190,17 @@ def _find(blocks: SeveralBlocks, address: str, size: int | None) -> File:
     """
     from fedpact.errors import InvalidCid
     from fedpact.store.cid import Cid
+    from fedpact.store.foreign import explained
     from fedpact.store.unixfs import find_file, open_file
 
     try:
         root = Cid.parse(address)
     except InvalidCid as error:
         raise InputError(str(error)) from None
-    if size is None:
-        return find_file(blocks, root, _LIMIT)
-    if not 0 <= size <= _LIMIT:
+    if size is not None and not 0 <= size <= _LIMIT:
         raise InputError(f"size: expected 0 to {_LIMIT} bytes, found {size}")
-    return open_file(blocks, root, size)
+    with explained(blocks, root):
+        return find_file(blocks, root, _LIMIT) if size is None else open_file(blocks, root, size)
 
 
 def _span(file: File, part: str | None, block: int | None) -> tuple[int, int] | None:

@@ -277,7 +277,8 @@ class _Passes:
             except InvalidDag as error:
                 self._found += [(place, index, Fault("malformed", str(error))) for place in group]
             except (BlockMissing, BlockMismatch) as error:
-                self._missing += [(place, index, error) for place in group]
+                bare = error.with_traceback(None)  # Its trace holds the bytes that were wrong.
+                self._missing += [(place, index, bare) for place in group]
         return blocks, reading.equal(index)
 
     def _check(self, index: int, blocks: dict[int, bytes], equal: bool) -> None:

@@ -81,7 +81,7 @@ class SeveralBlocks:
                     check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
-                silent = silent or error
+                silent = silent or error.with_traceback(None)
                 continue
             except BlockMissing:
                 self._note(store.name)
@@ -93,7 +93,10 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (data, error)
+                wrong = wrong or (
+                    data,
+                    error.with_traceback(None),
+                )  # A trace would hold the bytes until they are collected.
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from fedpact.errors import FedpactError
 from fedpact.store.blocks import is_distant
 
 AT_ONCE = 16
@@ -72,11 +73,18 @@ class Ahead(Generic[Key, T]):
         while len(self._coming) < self._most:
             for key in self._wanted:
                 if key not in self._early:
-                    self._coming[key] = pool.submit(self._read, key)
+                    self._coming[key] = pool.submit(self._read_aside, key)
                     break
                 self._early.discard(key)
             else:
                 return
+
+    def _read_aside(self, key: Key) -> T:
+        try:
+            return self._read(key)
+        except FedpactError as error:
+            # Its trace holds the bytes that were wrong, and would for as long as it waits to be taken.
+            raise error.with_traceback(None) from None
 
     def close(self) -> None:
         """Waits for what is on its way, and drops it."""

@@ -302,7 +302,7 @@ def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
     links: list[Cid] = []
     position = 0
     while position < len(node) and node[position] == 0x12:
-        length, start = _read_varint(cid, node, position + 1)
+        length, start = read_varint(cid, node, position + 1)
         if node[start : start + 2] != b"\x0a\x24" or length < 38:
             raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
         if len(links) == LINKS:
@@ -327,7 +327,12 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(cid: Cid, data: bytes, position: int) -> tuple[int, int]:
+def read_varint(cid: Cid, data: bytes, position: int) -> tuple[int, int]:
+    """The number that `varint` wrote at a position, and the position after it.
+
+    Raises:
+        InvalidDag: the bytes of the node `cid` end before it does.
+    """
     value = 0
     for shift in range(0, 63, 7):
         if position >= len(data):
