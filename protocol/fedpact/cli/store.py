@@ -17,7 +17,6 @@ from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
-    from fedpact.store.cid import Cid
     from fedpact.store.several import SeveralBlocks
     from fedpact.store.unixfs import File
 
@@ -105,15 +104,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Put a file into a store; print its address."""
-    from fedpact.store.unixfs import LEAF, add_leaf, add_nodes
+    from fedpact.store.disk_file import leaves_of
+    from fedpact.store.unixfs import add_file
 
-    with _opened(settings, writable=True) as blocks, _file(file), file.open("rb") as data:
-        leaves: list[Cid] = []
-        size = 0
-        while (piece := data.read(LEAF)) or not leaves:
-            leaves.append(add_leaf(blocks, piece))
-            size += len(piece)
-        dag = add_nodes(blocks, leaves, size)
+    with _opened(settings, writable=True) as blocks, _file(file), leaves_of(file) as (leaf, size):
+        dag = add_file(blocks, leaf, size)
     _answer(str(dag.root), {"cid": str(dag.root), "size": size}, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/sp
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ LEAF = 1 << 20
 LINKS = 1024
 """Links of a node at most."""
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
+_HASHING = 2  # Threads that hash what is to be written.
 _WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
 
 
@@ -141,8 +142,30 @@ def add(blocks: Blocks, data: bytes) -> Dag:
     Raises:
         StoreError: the store cannot keep a block.
     """
-    pieces = (data[start : start + LEAF] for start in range(0, max(1, len(data)), LEAF))
-    return add_nodes(blocks, [add_leaf(blocks, piece) for piece in pieces], len(data))
+    return add_file(blocks, lambda index: data[index * LEAF : (index + 1) * LEAF], len(data))
+
+
+def add_file(blocks: Blocks, read: Callable[[int], bytes], size: int) -> Dag:
+    """Stores a file leaf by leaf, in their order; the next ones are read and hashed while one is written.
+
+    Args:
+        read: gives a leaf, by its index; called from any thread.
+        size: bytes of the file.
+
+    Raises:
+        StoreError: the store cannot keep a block; and what reading raised.
+    """
+
+    def hashed(index: int) -> tuple[Cid, bytes]:
+        leaf = read(index)
+        return Cid.of(leaf), leaf
+
+    leaves: list[Cid] = []
+    with closing(in_order(hashed, range(leaf_count(size)), _HASHING)) as coming:
+        for cid, leaf in coming:
+            keep(blocks, cid, leaf)
+            leaves.append(cid)
+    return add_nodes(blocks, leaves, size)
 
 
 def add_leaf(blocks: Blocks, leaf: bytes | bytearray) -> Cid:
