@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
-from fedpact.store.blocks import check, keep
+from fedpact.store.blocks import check, is_distant, keep
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 from fedpact.store.pins import Pins
@@ -56,6 +56,10 @@ class SeveralBlocks:
         """Those that are written to."""
         return self._stores[:1] if self._writable else ()
 
+    def distant(self) -> bool:
+        """Whether any of them is, as any may be asked in the end."""
+        return any(is_distant(each) for each in self._stores)
+
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.
 
@@ -88,7 +92,7 @@ class SeveralBlocks:
                     check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
-                silent = silent or error
+                silent = silent or error.with_traceback(None)
                 continue
             except BlockMissing:
                 self._note(store.name)
@@ -100,7 +104,10 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (data, error)
+                wrong = wrong or (
+                    data,
+                    error.with_traceback(None),
+                )  # A trace would hold the bytes until they are collected.
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
