@@ -20,8 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from eth_abi.abi import encode
-from fedpact.ledger.abi import Abi, _flatten_all
+from fedpact.ledger.abi import Abi
 from fedpact.ledger.actions import Admit, Appoint, OpenRound, Publish, Submit
 from fedpact.ledger.artifact import federation
 from fedpact.ledger.endpoints import connect
@@ -63,17 +62,14 @@ def _hash(number: int) -> str:
 def serve(port: Any, rounds: int, times: bool) -> None:
     """A node; says its port when it is ready."""
     abi, code = Abi(federation().abi), "0x" + federation().runtime.hex()
-    shapes = {shape.cls: shape for shape in abi._events.values()}
     logs: dict[int, list[bytes]] = {}
     stamps: dict[int, int] = {}
     for entry in _entries(rounds):
-        shape = shapes[type(entry.event)]
-        values = [getattr(entry.event, name) for name in entry.event.__slots__]
-        words = encode(shape.types, _flatten_all(values, shape.types))
-        cut = 32 * shape.indexed
+        words = abi.words(entry.event)
+        cut = 32 * abi.topics(entry.event)
         log = {
             "address": IDENTITY.contract,
-            "topics": ["0x" + topic.hex() for topic in (shape.tag, *(words[at : at + 32] for at in range(0, cut, 32)))],
+            "topics": ["0x" + words[at : at + 32].hex() for at in range(0, cut, 32)],
             "data": "0x" + words[cut:].hex(),
             "blockHash": _hash(entry.block),
             "blockNumber": hex(entry.block),

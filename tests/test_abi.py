@@ -1,4 +1,4 @@
-"""Events and errors decoded by hand: what eth-abi says, and strictly."""
+"""Events and errors read and written by hand: what eth-abi says, and strictly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from fedpact.errors import RecordDamaged
-from fedpact.ledger.abi import Abi, _flatten_all, _read, _Shape
+from fedpact.ledger.abi import Abi, _flatten_all, _Shape
 from fedpact.ledger.artifact import federation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,13 +41,14 @@ def test_what_is_read_is_what_eth_abi_reads(shape: _Shape, data: st.DataObject) 
     except DecodingError:
         expected = None
     try:
-        found = _read(shape, words)
+        found = shape.read(words)
     except RecordDamaged:
         # A codec or a phase that there is not.
         assert expected is None or "uint8" in shape.types
         return
     values = [getattr(found, name) for name in found.__dataclass_fields__]
     assert tuple(_flatten_all(values, shape.types)) == expected
+    assert shape.write(found) == words
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.cls.__name__)
@@ -55,4 +56,4 @@ def test_no_word_may_be_missing_and_none_too_many(shape: _Shape) -> None:
     """Nor a part of one."""
     for size in (len(shape.types) * 32 - 32, len(shape.types) * 32 + 1):
         with pytest.raises(RecordDamaged, match=f"{shape.cls.__name__}: expected"):
-            _read(shape, bytes(max(size, 1)))
+            shape.read(bytes(max(size, 1)))

@@ -14,7 +14,6 @@ import pytest
 from attacks import CONFIGURATIONS, HOSTILE, SILOS, Cell
 from fedpact.artifacts import charter as charters
 from fedpact.rules import BEFORE, RULES
-from fedpact.store.unixfs import read_small
 from fedpact_client.scikit_learn import Data
 from fedpact_simulation import attacks, tasks
 from fedpact_simulation.setup import prepare
@@ -121,7 +120,7 @@ def test_accomplices_see_the_honest_and_act_last(tmp_path: Path) -> None:
     run = Copy(tmp_path / "chain", tmp_path / "copy")
     submitted = run.view.rounds[1].submissions
     assert [each.index for each in submitted] == [1, 2, 3, 4, 5, 6, 7]
-    charter = charters.decode(read_small(run.blocks, run.view.charter, charters.MAX_BYTES))
+    charter = charters.fetch(run.blocks, run.view.charter)
     layout = charter.layout()
     updates = [layout.decode(run.file(each.update.cid).read_bytes())["coef0"].ravel() for each in submitted]
     expected = attacks.alie(np.stack(updates[:4]).astype(np.float64), 1.5)

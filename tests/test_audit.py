@@ -12,7 +12,7 @@ from fedpact.artifacts import charter as charters
 from fedpact.derivation import derive
 from fedpact.ledger.events import RoundPublished, UpdateSubmitted
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import add, read_small
+from fedpact.store.unixfs import add
 from fedpact.workdir import audit_directory
 from runs import ROUNDS, Copy, fedpact, simulate
 
@@ -174,7 +174,7 @@ def test_an_asserted_exclusion_is_named_even_where_the_model_follows(copy: Copy)
 def test_a_member_left_out_on_the_coordinators_word_alone_is_named(copy: Copy) -> None:
     """A model that follows from the others is reproduced; what was only asserted is said in the verdict."""
     current = copy.view.rounds[ROUNDS]
-    charter = charters.decode(read_small(copy.blocks, current.charter, charters.MAX_BYTES))
+    charter = charters.fetch(copy.blocks, current.charter)
     derived = derive(current, charter, copy.blocks, into=copy.blocks, asserted={1})
     assert derived.model is not None
     copy.republish(ROUNDS, derived.model.root, add(copy.blocks, derived.manifest.encode()).root)

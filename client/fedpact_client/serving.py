@@ -13,16 +13,18 @@ from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.cli.asking import ask_password
 from fedpact.cli.connection import open_blocks, open_ledger
-from fedpact.errors import InputError, InvalidCid, LedgerError
+from fedpact.cli.options import typed_account
+from fedpact.errors import InvalidCid
 from fedpact.keys import read_account, stated_address
-from fedpact.ledger.facts import Address, address, typed_address
+from fedpact.ledger.facts import Address, address
 from fedpact.ledger.port import Follower
 from fedpact.service.loop import Outcome
 from fedpact.service.station import Station
 from fedpact.settings import Settings, key_file
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import add, read_small
+from fedpact.store.pins import hold
+from fedpact.store.unixfs import add
 from rich.console import Console
 from rich.table import Table
 
@@ -72,8 +74,10 @@ def _accept(given: str, blocks: Blocks) -> tuple[Cid, Charter]:
         cid = Cid.parse(given)
     except InvalidCid:
         charter = charters.parse_toml(Path(given))
-        return add(blocks, charter.encode()).root, charter
-    return cid, charters.decode(read_small(blocks, cid, charters.MAX_BYTES))
+        cid = add(blocks, charter.encode()).root
+        hold(blocks, cid)
+        return cid, charter
+    return cid, charters.fetch(blocks, cid)
 
 
 def show_status(settings: Settings, account: str | None, last: int, *, as_json: bool) -> None:
@@ -82,7 +86,7 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
     Raises:
         FedpactError: it cannot be found out.
     """
-    own = _typed(account) if account is not None else _own_account(settings)
+    own = typed_account(account) if account is not None else _own_account(settings)
     with contextlib.closing(open_blocks(settings)) as blocks, contextlib.closing(open_ledger(settings)) as ledger:
         follower = Follower(ledger)
         view = follower.refresh()
@@ -94,13 +98,6 @@ def show_status(settings: Settings, account: str | None, last: int, *, as_json: 
         sys.stdout.write(json.dumps({**answer, "rounds": [row.as_json() for row in rows]}) + "\n")
         return
     _show(own, rows, member=own in view.members)
-
-
-def _typed(text: str) -> Address:
-    try:
-        return typed_address(text)
-    except LedgerError as error:
-        raise InputError(f"account: {error}") from None
 
 
 def _own_account(settings: Settings) -> Address:

@@ -14,7 +14,6 @@ from fedpact.ledger.port import Follower
 from fedpact.ledger.view import Round, Status
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import read_small
 
 from fedpact_client.journal import Journal, Remembered
 
@@ -120,7 +119,7 @@ def _status(
 
 def _line(current: Round, cid: Cid, index: int, blocks: Blocks) -> tuple[Line, int]:
     """The manifest's line of a member, and what all updates count."""
-    manifest = manifests.decode(read_small(blocks, cid, manifests.most_bytes(len(current.submissions))))
+    manifest = manifests.fetch(blocks, cid, len(current.submissions))
     lines = {line.index: line for line in manifest.submissions}
     if index not in lines:
         raise FedpactError(f"manifest {cid}: it has no line of member {index}")

@@ -13,16 +13,15 @@ The charter's section `trainer` is that of `fedpact_client.scikit_learn`.
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fedpact.artifacts.mistakes import first_mistake
+from fedpact.artifacts.mistakes import read_toml
 from fedpact.errors import InputError
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fedpact_client.scikit_learn import Data, ScikitLearnTrainer
 from fedpact_client.trainer import Config
@@ -47,14 +46,7 @@ def trainer(file: Path | None, config: Config) -> ScikitLearnTrainer:
     """
     if file is None:
         raise InputError("trainer_config: expected a file that names the table, found none")
-    try:
-        settings = _File.model_validate(tomllib.loads(file.read_text("utf-8")))
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
-    except ValidationError as error:
-        raise InputError(f"{file}: {first_mistake(error, _File)}") from None
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
-        raise InputError(f"{file}: {error}") from None
+    settings = read_toml(file, _File)
     return ScikitLearnTrainer(_read(file.parent / settings.data, settings), config, settings.classes)
 
 

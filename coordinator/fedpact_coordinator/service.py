@@ -16,7 +16,6 @@ from fedpact.ledger.port import Receipt
 from fedpact.ledger.view import Round
 from fedpact.service.loop import Acted, Outcome, Over, Waiting
 from fedpact.service.station import Station
-from fedpact.store.unixfs import read_small
 
 from fedpact_coordinator.coordinator import Coordinator
 from fedpact_coordinator.decide import Aggregate, Decision, Finished, Wait
@@ -80,8 +79,7 @@ class CoordinatorService:
         return str(decision)
 
     def _mean_score(self, current: Round) -> Fraction:
-        data = read_small(self._station.blocks, current.charter, charters.MAX_BYTES)
-        return mean_score(current, charters.decode(data))
+        return mean_score(current, charters.fetch(self._station.blocks, current.charter))
 
     def _exclude(self, line: Line) -> None:
         self._station.figures.exclude(line.reason)

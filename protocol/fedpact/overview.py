@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Manifest
 from fedpact.ending import mean_score
-from fedpact.errors import ContentError, StoreError
+from fedpact.errors import BlockMismatch, ContentError, StoreError
 from fedpact.ledger.events import Entry, RoundCancelled, RoundOpened, RoundPublished
 from fedpact.ledger.facts import FOREVER, NO_HASH, SCORE_UNIT, ZERO_ADDRESS, Phase
 from fedpact.ledger.view import Round, Status, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import read_small
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +57,35 @@ class Documents:
 
     Attributes:
         missing: by address, why a document could not be read.
+        unavailable: those of which that may be otherwise with another store: nobody knows what they say.
     """
 
     def __init__(self, blocks: Blocks) -> None:
         self.missing: dict[Cid, str] = {}
+        self.unavailable: set[Cid] = set()
         self._blocks = blocks
         self._charters: dict[Cid, Charter | None] = {}
 
     def charter(self, cid: Cid) -> Charter | None:
         """A charter; none where it cannot be read."""
         if cid not in self._charters:
-            data = self._read(cid, charters.MAX_BYTES)
-            try:
-                self._charters[cid] = None if data is None else charters.decode(data)
-            except ContentError as error:
-                self._charters[cid], self.missing[cid] = None, str(error)
+            self._charters[cid] = self._read(cid, lambda: charters.fetch(self._blocks, cid))
         return self._charters[cid]
 
     def manifest(self, each: Round) -> Manifest | None:
         """A published round's manifest; none where there is none, or it cannot be read."""
-        if each.manifest is None:
+        cid = each.manifest
+        if cid is None:
             return None
-        data = self._read(each.manifest, manifests.most_bytes(len(each.submissions)))
-        try:
-            return None if data is None else manifests.decode(data)
-        except ContentError as error:
-            self.missing[each.manifest] = str(error)
-            return None
+        return self._read(cid, lambda: manifests.fetch(self._blocks, cid, len(each.submissions)))
 
-    def _read(self, cid: Cid, limit: int) -> bytes | None:
+    def _read(self, cid: Cid, fetch: Callable[[], T]) -> T | None:
         try:
-            return read_small(self._blocks, cid, limit)
+            return fetch()
         except (StoreError, ContentError) as error:
             self.missing[cid] = str(error)
+            if isinstance(error, StoreError | BlockMismatch):
+                self.unavailable.add(cid)
             return None
 
 

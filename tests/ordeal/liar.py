@@ -8,7 +8,7 @@ from fedpact.ledger.actions import Publish
 from fedpact.ledger.port import Follower
 from fedpact.store.cid import Cid
 from fedpact.store.opening import open_store
-from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.store.unixfs import add, open_file
 
 from ordeal.federation import Federation, Party
 
@@ -21,7 +21,7 @@ def publish_a_lie(federation: Federation, liar: Party) -> Cid:
     try:
         current = Follower(ledger).refresh().open_round
         assert current is not None, "liar: expected an open round"
-        charter = charters.decode(read_small(blocks, current.charter, charters.MAX_BYTES))
+        charter = charters.fetch(blocks, current.charter)
         layout = charter.layout()
         derived = derive(current, charter, blocks, into=blocks)
         assert derived.model is not None, "liar: expected a model"

@@ -23,6 +23,9 @@ from fedpact.errors import CharterError, InvalidDocument, InvalidWeights, NotIns
 from fedpact.ledger.facts import SCORE_UNIT, Limits, Terms
 from fedpact.rules import Optimiser, Rule
 from fedpact.rules.registry import NAME
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+from fedpact.store.unixfs import read_small
 
 MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
@@ -373,6 +376,16 @@ def _place(error: CharterError) -> Place:
 def millionths(text: str) -> int:
     """A decimal as the ledger keeps scores: rounded to millionths, half to even."""
     return round(Fraction(text) * SCORE_UNIT)
+
+
+def fetch(blocks: Blocks, cid: Cid) -> Charter:
+    """Reads the charter at an address.
+
+    Raises:
+        StoreError: it is not there (`BlockMissing`), or the store does not answer.
+        ContentError: something else is there.
+    """
+    return decode(read_small(blocks, cid, MAX_BYTES))
 
 
 def decode(data: bytes) -> Charter:

@@ -12,6 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Validatio
 
 from fedpact.artifacts import canonical
 from fedpact.errors import InvalidDocument
+from fedpact.store.blocks import Blocks
+from fedpact.store.cid import Cid
+from fedpact.store.unixfs import read_small
 
 FORMAT = "fedpact-manifest/1"
 MAX_BYTES = 64 << 20
@@ -133,6 +136,16 @@ class Manifest(_Section):
     def not_selected(self) -> list[Line]:
         """The submissions that the charter's selection left aside."""
         return [line for line in self.submissions if line.decision == "not_selected"]
+
+
+def fetch(blocks: Blocks, cid: Cid, submissions: int) -> Manifest:
+    """Reads the manifest at an address, of a round with so many submissions.
+
+    Raises:
+        StoreError: it is not there (`BlockMissing`), or the store does not answer.
+        ContentError: something else is there.
+    """
+    return decode(read_small(blocks, cid, most_bytes(submissions)))
 
 
 def decode(data: bytes) -> Manifest:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from fedpact.artifacts import canonical
+from fedpact.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 Place = tuple[str | int, ...]
 """Where a value is: the keys that lead to it; in lists its number, from 0."""
@@ -24,6 +29,22 @@ def first_mistake(error: ValidationError, model: type[BaseModel] | None = None) 
     return f"{where}: {message}" if where else message
 
 
+def read_toml(path: Path, model: type[Model]) -> Model:
+    """Reads a TOML file.
+
+    Raises:
+        InputError: it cannot be read, is no TOML, or is not what `model` says.
+    """
+    try:
+        return model.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_mistake(error, model)}") from None
+    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
+        raise InputError(f"{path}: {error}") from None
+
+
 def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place, str]:
     """One mistake that pydantic found: where, and what was expected and found. Arguments as for `first_mistake`."""
     loc = mistake["loc"]
@@ -31,6 +52,8 @@ def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place,
         loc = loc[:-1]
     if mistake["type"] == "value_error":
         message = mistake["msg"].removeprefix("Value error, ")
+    elif mistake["type"] == "too_long" and "actual_length" in mistake["ctx"]:  # A list of so many is not shown.
+        message = "expected at most {max_length}, found {actual_length}".format(**mistake["ctx"])
     elif mistake["type"] == "missing":
         message = "expected a value, found nothing"
     elif mistake["type"] == "extra_forbidden":

@@ -19,7 +19,7 @@ from fedpact.rules import FedAvg
 from fedpact.rules.engine import aggregate
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import open_file, read_small
+from fedpact.store.unixfs import open_file
 
 
 def check_record(
@@ -68,7 +68,7 @@ def _read_charters(entries: Sequence[Entry], blocks: Blocks, result: Audit) -> d
         if not isinstance(event, Founded | CharterAmended):
             continue
         try:
-            charter = known.get(event.charter) or charters.decode(read_small(blocks, event.charter, charters.MAX_BYTES))
+            charter = known.get(event.charter) or charters.fetch(blocks, event.charter)
         except ContentError as error:
             result.findings.append(Finding(0, "charter", str(event.charter), damage(event.charter, error)))
             continue

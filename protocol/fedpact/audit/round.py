@@ -21,11 +21,11 @@ from fedpact.errors import (
     WrongArithmetic,
 )
 from fedpact.ledger.view import Round
-from fedpact.rules.engine import in_order
 from fedpact.rules.rule import Blockwise
 from fedpact.store.blocks import Blocks, Discard, fetch
 from fedpact.store.cid import Cid
-from fedpact.store.unixfs import leaf_count, open_file, read_small
+from fedpact.store.transfer import at_once, in_order
+from fedpact.store.unixfs import leaf_count, open_file
 
 
 def audit_round(
@@ -77,7 +77,8 @@ def _check_stored(
             return Finding(each.number, f"{what}, block {index}", str(leaf), damage(leaf, error))
         return None
 
-    for finding in in_order(check, range(len(file.leaves)) if leaves is None else leaves, threads):
+    indexes = range(len(file.leaves)) if leaves is None else leaves
+    for finding in in_order(check, indexes, max(threads, at_once(blocks))):
         if finding is not None:
             each.findings.append(finding)
 
@@ -92,7 +93,7 @@ def _check_stored_state(derived: Manifest, charter: Charter, blocks: Blocks, eac
 
 def _read_manifest(current: Round, cid: Cid, blocks: Blocks, each: RoundAudit) -> Manifest | None:
     try:
-        return manifests.decode(read_small(blocks, cid, manifests.most_bytes(len(current.submissions))))
+        return manifests.fetch(blocks, cid, len(current.submissions))
     except ContentError as error:
         each.findings.append(Finding(current.number, "manifest", str(cid), damage(cid, error)))
         return None

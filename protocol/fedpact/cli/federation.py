@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READING, SENDING, AsJson, with_settings
-from fedpact.errors import FedpactError, InputError, LedgerError
+from fedpact.cli.options import READING, SENDING, AsJson, typed_account, with_settings
+from fedpact.errors import FedpactError, InputError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def admit(
     """
     from fedpact import administration
 
-    wanted = [_address(each) for each in accounts]
+    wanted = [typed_account(each) for each in accounts]
     _carry_out(settings, lambda view, own: administration.admit(view, wanted), as_json=as_json)
 
 
@@ -87,7 +87,7 @@ def remove(settings: Settings, account: _Account, as_json: AsJson = False) -> No
     """
     from fedpact import administration
 
-    wanted = _address(account)
+    wanted = typed_account(account)
     _carry_out(settings, lambda view, own: administration.remove(view, wanted), as_json=as_json)
 
 
@@ -102,7 +102,7 @@ def appoint(settings: Settings, account: _Account, as_json: AsJson = False) -> N
     """
     from fedpact import administration
 
-    wanted = _address(account)
+    wanted = typed_account(account)
     _carry_out(settings, lambda view, own: administration.appoint(view, wanted), as_json=as_json)
 
 
@@ -117,7 +117,7 @@ def dismiss(settings: Settings, account: _Account, as_json: AsJson = False) -> N
     """
     from fedpact import administration
 
-    wanted = _address(account)
+    wanted = typed_account(account)
     _carry_out(settings, lambda view, own: administration.dismiss(view, wanted), as_json=as_json)
 
 
@@ -144,6 +144,7 @@ def amend(
     from fedpact.artifacts.charter import parse_toml
     from fedpact.cli.connection import open_blocks
     from fedpact.overview import Documents
+    from fedpact.store.pins import hold
     from fedpact.store.unixfs import add
 
     new = parse_toml(charter)
@@ -152,6 +153,7 @@ def amend(
         def decide(view: View, own: Address) -> Todo:
             note = _compare(charter, new, Documents(blocks).charter(view.charter), other_model=other_model)
             cid = add(blocks, new.encode()).root
+            hold(blocks, cid)
             todo = administration.amend(view, cid, new.contract_limits())
             where = f"{cid} is in {settings.store[0]}: coordinator and silos must be able to read it there"
             return administration.Todo(todo.actions, [*todo.notes, *([note] if note else []), where])
@@ -210,7 +212,7 @@ def transfer(
 
     if (account is None) != withdraw:
         raise InputError("transfer: expected either an address or --withdraw")
-    wanted = ZERO_ADDRESS if account is None else _address(account)
+    wanted = ZERO_ADDRESS if account is None else typed_account(account)
     _carry_out(settings, lambda view, own: administration.transfer(view, wanted), as_json=as_json)
 
 
@@ -282,15 +284,6 @@ def _compare(path: Path, new: Charter, old: Charter | None, *, other_model: bool
         f"charter {path}: model: expected the tensors of the charter in force, found others; the next round would "
         "start from a model that does not fit (--other-model amends all the same)"
     )
-
-
-def _address(text: str) -> Address:
-    from fedpact.ledger.facts import typed_address
-
-    try:
-        return typed_address(text)
-    except LedgerError as error:
-        raise InputError(f"account: {error}") from None
 
 
 def _described(receipt: Receipt) -> list[str]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.errors import FedpactError, InputError
+from fedpact.errors import FedpactError, InputError, LedgerError
 from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load, shown
 
 if TYPE_CHECKING:
-    from fedpact.ledger.facts import Hash
+    from fedpact.ledger.facts import Address, Hash
 
 MOST_AT_ONCE = 1024
 
@@ -93,6 +93,8 @@ READING = ("rpc", "contract", "chain_id", "first_block")
 """The settings of whatever reads a ledger."""
 FEDERATION = (*READING, "confirmations", "store")
 """The settings of whatever reads a federation, its ledger and its artifacts."""
+READER = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
+"""The settings of whatever reads stores: of other than members' stores only the first."""
 SERVICE = (
     "write",
     "key_file",
@@ -181,6 +183,20 @@ def trusted_head(text: str | None) -> Hash | None:
     if len(digits) != 64 or not set(digits.lower()) <= set("0123456789abcdef"):
         raise InputError(f"head: expected 0x and 64 hexadecimal digits, found {text[:80]!r}")
     return Hash(bytes.fromhex(digits))
+
+
+def typed_account(text: str) -> Address:
+    """Reads the address of an account that was typed as an argument.
+
+    Raises:
+        InputError: the text is none.
+    """
+    from fedpact.ledger.facts import typed_address
+
+    try:
+        return typed_address(text)
+    except LedgerError as error:
+        raise InputError(f"account: {error}") from None
 
 
 def check_at_once(name: str, value: int) -> None:

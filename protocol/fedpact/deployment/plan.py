@@ -9,17 +9,16 @@ coordinators = ["0x…"]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fedpact.artifacts.charter import Charter, parse_toml
-from fedpact.artifacts.mistakes import first_mistake
+from fedpact.artifacts.mistakes import read_toml
 from fedpact.artifacts.weights import Layout
 from fedpact.errors import CharterError, InputError, InvalidWeights, LedgerError
 from fedpact.ledger.facts import Address, typed_address
@@ -79,14 +78,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         InputError: one of them cannot be read, or is not what it should be.
     """
-    try:
-        file = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {_mistake(error)}") from None
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
-        raise InputError(f"{path}: {error}") from None
+    file = read_toml(path, _File)
     try:
         charter = parse_toml(path.parent / file.charter)
         genesis = _genesis(path.parent, file.genesis, charter.layout())
@@ -100,14 +92,6 @@ def read_plan(path: Path) -> Plan:
 
 def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
     return tuple(map(Address, texts))
-
-
-def _mistake(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False)[0]
-    if first["type"] == "too_long":  # A list of so many is not shown.
-        context = first["ctx"]
-        return f"{first['loc'][0]}: expected at most {context['max_length']}, found {context['actual_length']}"
-    return first_mistake(error, _File)
 
 
 def _genesis(directory: Path, name: str, layout: Layout) -> bytes:

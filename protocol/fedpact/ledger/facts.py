@@ -38,6 +38,8 @@ LAST_ROUND = FOREVER - 2
 SCORE_UNIT = 1_000_000
 """Scores on the ledger are integers: millionths."""
 
+_INTEGERS = (int, int, int)
+_2_63, _2_64 = 1 << 63, 1 << 64
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
 
@@ -149,6 +151,10 @@ class Update:
     size: int
 
     def __post_init__(self) -> None:
+        # Most of what is read from a ledger are updates, and hardly any of them is wrong.
+        kinds = type(self.samples), type(self.score), type(self.size)
+        if kinds == _INTEGERS and 0 <= self.samples < _2_64 > self.size >= 0 and -_2_63 <= self.score < _2_63:
+            return
         in_range("samples", self.samples, 64)
         in_range("score", self.score, 64, signed=True)
         in_range("size", self.size, 64)

@@ -5,9 +5,14 @@ Each is keccak-256 over `abi.encode` of static values, so over 32-byte words; th
 
 from __future__ import annotations
 
+import struct
+
 from fedpact.ledger.facts import Address, Hash, Identity, Limits, Terms, Update
 from fedpact.ledger.keccak import keccak
 from fedpact.store.cid import Cid
+
+_UPDATE = struct.Struct(">32s31xB24xQ24sq24xQ")  # Five words: digest, codec, samples, score, size.
+_NEGATIVE, _POSITIVE = b"\xff" * 24, bytes(24)  # What stands before a score.
 
 
 def first_head(identity: Identity, owner: Address, charter: Cid, genesis: Cid, limits: Limits) -> Hash:
@@ -80,4 +85,5 @@ def _terms(terms: Terms) -> bytes:
 
 
 def _update(update: Update) -> bytes:
-    return _cid(update.cid) + _number(update.samples) + _number(update.score) + _number(update.size)
+    sign = _NEGATIVE if update.score < 0 else _POSITIVE
+    return _UPDATE.pack(update.cid.digest, update.cid.codec, update.samples, sign, update.score, update.size)

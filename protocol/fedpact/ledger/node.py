@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from web3 import Web3
 from web3.datastructures import NamedElementOnion
@@ -36,8 +36,7 @@ class Header:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """What the contract logged.
 
     Attributes:

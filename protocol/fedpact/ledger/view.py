@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fedpact.errors import RecordInconsistent
 from fedpact.ledger import events, hashes
@@ -31,9 +31,12 @@ from fedpact.ledger.facts import (
 from fedpact.store.cid import Cid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Member:
-    """One member's place in the federation; as in the contract, but with the key that it announced."""
+    """One member's place in the federation; as in the contract, but with the key that it announced.
+
+    It changes as the federation does: copy what is to stay.
+    """
 
     address: Address
     index: int
@@ -230,9 +233,8 @@ class View:
         """
         event = entry.event
         try:
-            self._require(
-                self.founded is not isinstance(event, events.Founded), "an entry before or after the founding"
-            )
+            if self.founded is (type(event) is events.Founded):
+                raise RecordInconsistent("an entry before or after the founding")
             _FOLDS[type(event)](self, event)
         except RecordInconsistent as error:
             raise RecordInconsistent(f"entry {self.entries} ({type(event).__name__}): {error}") from None
@@ -262,20 +264,21 @@ class View:
         self.owner, self.pending_owner = event.owner, ZERO_ADDRESS
 
     def _member_admitted(self, event: events.MemberAdmitted) -> None:
-        before = self.members.get(event.member, Member(event.member, len(self.members) + 1, 0, 0))
-        self._require(before.until != FOREVER, f"{event.member} is a member already")
-        self._require_equal("index", before.index, event.index)
-        self.members[event.member] = replace(before, since=event.since, until=FOREVER)
+        member = self.members.get(event.member, Member(event.member, len(self.members) + 1, 0, 0))
+        self._require(member.until != FOREVER, f"{event.member} is a member already")
+        self._require_equal("index", member.index, event.index)
+        member.since, member.until = event.since, FOREVER
+        self.members[event.member] = member
         self.member_count += 1
 
     def _member_removed(self, event: events.MemberRemoved) -> None:
         member = self._member(event.member)
         self._require(member.until == FOREVER, f"{event.member} is no member")
-        self.members[event.member] = replace(member, until=event.until)
+        member.until = event.until
         self.member_count -= 1
 
     def _key_announced(self, event: events.KeyAnnounced) -> None:
-        self.members[event.member] = replace(self._member(event.member), key=event.key)
+        self._member(event.member).key = event.key
 
     def _coordinator_appointed(self, event: events.CoordinatorAppointed) -> None:
         self.coordinators.add(event.coordinator)
@@ -318,33 +321,23 @@ class View:
     def _member_registered(self, event: events.MemberRegistered) -> None:
         current, member = self._current(event.round), self._member(event.member)
         self._require(member.registered < event.round, f"{event.member} registered already")
-        self.members[event.member] = replace(member, registered=event.round)
+        member.registered = event.round
         current.expected += 1
 
     def _update_committed(self, event: events.UpdateCommitted) -> None:
         current, member = self._current(event.round), self._member(event.member)
         self._require(member.committed < event.round, f"{event.member} committed already")
-        self.members[event.member] = replace(member, committed=event.round, commitment=event.commitment)
+        member.committed, member.commitment = event.round, event.commitment
         current.committed += 1
 
     def _update_submitted(self, event: events.UpdateSubmitted | events.UpdateRevealed) -> None:
         current, member = self._current(event.round), self._member(event.member)
-        self._require(member.submitted < event.round, f"{event.member} submitted already")
+        if member.submitted >= event.round:
+            raise RecordInconsistent(f"{event.member} submitted already")
         if isinstance(event, events.UpdateRevealed):
             made = hashes.commitment(self.identity, event.round, event.member, event.update, event.salt)
             self._require_equal("commitment", member.commitment, made)
-        # As `replace` does, in a third of the time: most entries are submissions.
-        self.members[event.member] = Member(
-            member.address,
-            member.index,
-            member.since,
-            member.until,
-            member.registered,
-            member.committed,
-            event.round,
-            member.commitment,
-            member.key,
-        )
+        member.submitted = event.round
         current.submissions.append(Submission(member.index, event.member, event.update))
         current.transcript = hashes.next_transcript(current.transcript, event.member, event.update)
 
@@ -398,10 +391,10 @@ def _shown(value: object) -> object:
 
 
 _OF_A_ROUND = (
+    events.UpdateSubmitted,
     events.RoundOpened,
     events.MemberRegistered,
     events.UpdateCommitted,
-    events.UpdateSubmitted,
     events.UpdateRevealed,
     events.RoundPublished,
     events.RoundCancelled,

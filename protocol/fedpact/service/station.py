@@ -16,7 +16,6 @@ from fedpact.ledger.transactions import ether
 from fedpact.service.figures import Figures
 from fedpact.store.cid import Cid
 from fedpact.store.several import SeveralBlocks
-from fedpact.store.unixfs import read_small
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class Station:
         if not self.by_charter or cid in (self._charter, self._unreadable):
             return
         try:
-            charter = charters.decode(read_small(self.blocks, cid, charters.MAX_BYTES))
+            charter = charters.fetch(self.blocks, cid)
         except (StoreError, ContentError) as error:
             if self._charter is None and isinstance(error, BlockMissing):
                 raise StoreError(f"charter {cid}: {error}; whoever put it in force must offer it") from error

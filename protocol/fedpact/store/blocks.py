@@ -6,6 +6,7 @@ of the package reads, and it returns nothing that it has not bounded and hashed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol, runtime_checkable
 
 from fedpact.errors import BlockMismatch, BlockMissing
@@ -54,6 +55,16 @@ class Choosing(Protocol):
 
 
 @runtime_checkable
+class Distant(Protocol):
+    """Something that says whether its blocks take long to come."""
+
+    @property
+    def distant(self) -> bool:
+        """Whether they do, or some of them may."""
+        ...
+
+
+@runtime_checkable
 class Keeping(Protocol):
     """Somewhere that knows better than `keep` what has to be written."""
 
@@ -88,6 +99,11 @@ class Discard:
         return False
 
 
+def is_distant(what: object) -> bool:
+    """Whether blocks of a store, or of a file in one, have a long way: then several are asked for at once."""
+    return isinstance(what, Distant) and what.distant
+
+
 def fetch(blocks: Blocks, cid: Cid) -> bytes:
     """The bytes that an address stands for.
 
@@ -113,6 +129,9 @@ def check(cid: Cid, data: bytes) -> bytes:
 def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> bool:
     """Stores a block, unless the store holds it already and intact.
 
+    Args:
+        cid: the address of the bytes, just computed from them.
+
     Returns:
         Whether it was written.
 
@@ -122,10 +141,9 @@ def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> bool:
     if isinstance(blocks, Keeping):
         return blocks.keep(cid, data)
     if blocks.has(cid):
-        try:
-            fetch(blocks, cid)
-            return False
-        except (BlockMissing, BlockMismatch):
-            pass  # What is there is damaged, or has just gone: put the right bytes in its place.
+        # What is there is compared, not hashed: the bytes at hand are the right ones.
+        with contextlib.suppress(BlockMissing):  # It has just gone.
+            if blocks.get(cid) == data:
+                return False
     blocks.put(cid, data)
     return True

@@ -47,6 +47,8 @@ class Cid:
     def __post_init__(self) -> None:
         if len(self.digest) != 32:
             raise InvalidCid(f"digest: expected 32 bytes, found {len(self.digest)}")
+        if type(self.codec) is Codec:
+            return
         try:
             object.__setattr__(self, "codec", Codec(self.codec))
         except ValueError:
