@@ -66,6 +66,7 @@ class SeveralBlocks:
         """Those that are written to."""
         return self._written
 
+    @property
     def distant(self) -> bool:
         """Whether any of them is, as any may be asked in the end."""
         return any(is_distant(each) for each in self._stores)
