@@ -189,4 +189,4 @@ def test_without_a_command_there_is_help(tmp_path: Path) -> None:
     """All commands are named."""
     done = fedpact("store", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("add", "cid", "get", "serve", "stat"))
+    assert all(name in done.stdout for name in ("add", "check", "cid", "gc", "get", "pin", "serve", "stat", "unpin"))
