@@ -56,6 +56,7 @@ class SeveralBlocks:
         """Those that are written to."""
         return self._stores[:1] if self._writable else ()
 
+    @property
     def distant(self) -> bool:
         """Whether any of them is, as any may be asked in the end."""
         return any(is_distant(each) for each in self._stores)
@@ -104,10 +105,8 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (
-                    data,
-                    error.with_traceback(None),
-                )  # A trace would hold the bytes until they are collected.
+                # A trace would hold the bytes until they are collected.
+                wrong = wrong or (data, error.with_traceback(None))
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
