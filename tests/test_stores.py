@@ -47,8 +47,8 @@ STORES: dict[str, Callable[[Path], Blocks]] = {
     "several by URL": lambda directory: open_store([str(directory / each) for each in "ab"], sync=False),
 }
 """Every store that can be written to, by a name for the test's output; a new store is added here."""
-PINNING = [name for name in STORES if name not in ("gateway", "node")]
-"""Those that pin what is told them, and only what is there. A node fetches, and pins what it is given: see test_kubo."""
+PINNING = [name for name in STORES if not name.startswith(("gateway", "node"))]
+"""Those that pin what they are told to, and only what is there. A node pins all that is added: see `test_kubo`."""
 
 
 @pytest.fixture(params=[*STORES, pytest.param("a real IPFS node", marks=pytest.mark.nodes)])
