@@ -25,8 +25,9 @@ from fedpact.cli.application import application
 from fedpact.errors import BlockMismatch, BlockMissing, InputError, InvalidWeights
 from fedpact.files import continuing
 from fedpact.store import Cid, DirectoryBlocks, MemoryBlocks
+from fedpact.store.disk_file import leaves_of
 from fedpact.store.download import download
-from fedpact.store.unixfs import LEAF, File, add, build, leaf_size, open_file
+from fedpact.store.unixfs import LEAF, File, add, add_file, build, leaf_size, open_file
 from gateways import Gateway, respond
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -346,3 +347,38 @@ def test_a_tensor_of_a_file_with_another_header_is_refused() -> None:
     file = open_file(SHARED, add(SHARED, data).root, len(data))
     with pytest.raises(InvalidWeights, match="header: not that of the charter's tensors"):
         b"".join(tensor_file(file, LAYOUT, LAYOUT.tensors[0]))
+
+
+# -------------------------------------------------------------------------------------------------------- the other way
+
+
+@pytest.mark.parametrize("size", [0, 1, LEAF, LEAF + 1, len(DATA)])
+def test_a_file_of_the_disk_is_stored_as_the_same_bytes_are(tmp_path: Path, size: int) -> None:
+    """Leaf by leaf: the same DAG, and leaves are put in their order, before the nodes above them."""
+    (tmp_path / "file").write_bytes(DATA[:size])
+    blocks = FaultyBlocks()
+    with leaves_of(tmp_path / "file") as (leaf, found):
+        dag = add_file(blocks, leaf, found)
+    assert dag == add(MemoryBlocks(), DATA[:size])
+    assert blocks.written == [*dag.leaves, *(cid for cid, _ in dag.nodes)]
+
+
+def test_a_file_that_changes_while_it_is_stored_is_an_error(tmp_path: Path) -> None:
+    """One that shrinks, whose root is not stored, and one that grows; a pipe is none, and is not waited for."""
+    path, blocks = tmp_path / "file", FaultyBlocks()
+
+    def store(before: int, after: int) -> None:
+        with leaves_of(path) as (leaf, size):
+            os.truncate(path, before)
+            add_file(blocks, leaf, size)
+            os.truncate(path, after)
+
+    path.write_bytes(DATA)
+    with pytest.raises(OSError, match=f"expected {len(DATA)} bytes, found {LEAF}"):
+        store(LEAF, LEAF)
+    assert ROOT not in blocks.written
+    with pytest.raises(OSError, match=f"expected {LEAF} bytes, found {LEAF + 1}"):
+        store(LEAF, LEAF + 1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a file"), leaves_of(tmp_path / "pipe"):
+        pytest.fail("a pipe was opened")
