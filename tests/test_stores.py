@@ -48,7 +48,7 @@ STORES: dict[str, Callable[[Path], Blocks]] = {
 }
 """Every store that can be written to, by a name for the test's output; a new store is added here."""
 PINNING = [name for name in STORES if name not in ("gateway", "node")]
-"""Those that pin what is told them, and only what is there. A node fetches, and pins what it is given: see test_kubo."""
+"""Those that pin what is told them, and only what is there. A node fetches, and pins what it is given: test_kubo."""
 
 
 @pytest.fixture(params=[*STORES, pytest.param("a real IPFS node", marks=pytest.mark.nodes)])
