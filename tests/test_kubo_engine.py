@@ -30,7 +30,9 @@ class Engine:
     def __init__(self, directory: Path) -> None:
         assert PYTHON.exists(), f"no Kubo engine: `make test-nodes` puts one into {PYTHON.parent.parent}"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen([PYTHON, SCRIPT, directory], text=True, **pipes)  # type: ignore[call-overload]
+        directory.mkdir()  # Where it also writes a log.
+        command = [PYTHON, SCRIPT, directory / "repository"]
+        self._process = subprocess.Popen(command, cwd=directory, text=True, **pipes)  # type: ignore[call-overload]
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """What a function of the library returns."""
@@ -54,7 +56,7 @@ class Engine:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, ipfs: IpfsNode) -> Iterator[Engine]:
     """One that is connected to our node."""
-    engine = Engine(tmp_path_factory.mktemp("engine") / "repository")
+    engine = Engine(tmp_path_factory.mktemp("engine") / "kubo")
     assert engine.ask("ConnectToPeer", ipfs.addresses()[0]) == 0
     yield engine
     engine.close()

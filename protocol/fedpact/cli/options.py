@@ -95,6 +95,7 @@ FEDERATION = (*READING, "confirmations", "store")
 """The settings of whatever reads a federation, its ledger and its artifacts."""
 READER = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
 """The settings of whatever reads stores: of other than members' stores only the first."""
+
 SERVICE = (
     "write",
     "key_file",

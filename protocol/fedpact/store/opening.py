@@ -60,8 +60,8 @@ def open_store(
     """
     if not urls:
         raise InputError(f"store: expected {SCHEMES}, found none")
-    signs = reader() if reader is not None and any(_scheme(url) in _MEMBER for url in urls) else None
     schemes = [_scheme(url) for url in urls]
+    signs = reader() if reader is not None and any(scheme in _MEMBER for scheme in schemes) else None
     stores = [_open(url, sync, signs) for url in urls]
     if writable and schemes[0] in _GATEWAYS:
         expected = "a directory or an IPFS node first, to write to"
@@ -86,6 +86,18 @@ def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
     raise InputError(f"store: expected {SCHEMES}, found a URL of {scheme[:40]!r}")
 
 
+def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:
+    """What signs requests to a store; nothing where others than members are answered too."""
+    if _scheme(url) not in _MEMBER:
+        return None
+    if signs is None:
+        raise InputError("store: a store of members (member+http://…) is not read here: nobody signs")
+    from fedpact.store.admission import origin_of
+
+    origin = origin_of(url.partition("+")[2])
+    return lambda: signs.token(origin)
+
+
 def _node(scheme: str, url: str) -> KuboBlocks:
     from fedpact.store.http import Place
     from fedpact.store.kubo import KuboBlocks
@@ -100,18 +112,6 @@ def _node(scheme: str, url: str) -> KuboBlocks:
     from fedpact.store.node_ipfshttpclient import ClientNode
 
     return KuboBlocks(ClientNode(place))
-
-
-def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:
-    """What signs requests to a store; nothing where others than members are answered too."""
-    if _scheme(url) not in _MEMBER:
-        return None
-    if signs is None:
-        raise InputError("store: a store of members (member+http://…) is not read here: nobody signs")
-    from fedpact.store.admission import origin_of
-
-    origin = origin_of(url.partition("+")[2])
-    return lambda: signs.token(origin)
 
 
 def _scheme(url: str) -> str:

@@ -17,7 +17,8 @@ from fedpact.store.blocks import check, is_distant, keep
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 from fedpact.store.pins import Pins
-from fedpact.store.unixfs import below
+from fedpact.store.transfer import at_once, in_order
+from fedpact.store.unixfs import addresses
 
 _SLOW = 2.0  # Seconds after which an answer without the block earns its store a rest.
 _REST_SECONDS = 2.0, 30.0  # At first and at most; twice as long each time, and no less than the answer took.
@@ -115,10 +116,8 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (
-                    data,
-                    error.with_traceback(None),
-                )  # A trace would hold the bytes until they are collected.
+                # A trace would hold the bytes until they are collected.
+                wrong = wrong or (data, error.with_traceback(None))
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
@@ -169,16 +168,17 @@ class SeveralBlocks:
 
     def pin(self, root: Cid) -> None:
         """As `Pins.pin`, in every store that is written to; what is missing there is taken from the others first."""
-        if not self.written:
-            raise StoreError(f"pin {root}: these stores were opened to be read from")
+        self._to_write(f"pin {root}")
         for store, pins in self._pinning():
             try:
                 pins.pin(root)
-            except (BlockMissing, BlockMismatch):
+            except (StoreError, BlockMismatch):
                 if len(self._stores) == 1:
                     raise
-                for cid, data in below(self, root, once=True):
-                    keep(store, cid, data)
+                cids = list(addresses(self, root))
+                with contextlib.closing(in_order(self.fetch, cids, at_once(self))) as blocks:
+                    for cid, data in zip(cids, blocks, strict=True):
+                        keep(store, cid, data)
                 pins.pin(root)
 
     def unpin(self, root: Cid) -> None:
@@ -192,7 +192,7 @@ class SeveralBlocks:
 
     def _pinning(self) -> Iterator[tuple[CountedBlocks, Pins]]:
         """The stores that are written to and can pin."""
-        for store in self.written:
+        for store in self._written:
             if isinstance(store.blocks, Pins):
                 yield store, store.blocks
 
