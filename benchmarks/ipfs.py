@@ -62,8 +62,6 @@ def compare(megabytes: int, runs: int, adapters: Sequence[str], scratch: Path | 
                     row = ours | {"node_seconds": theirs[work]["seconds"]}
                     found.setdefault((adapter, work), []).append(row)
                     print(f"run {run + 1}, {adapter}, {work}: {_ratio(row):.2f} of the node's rate", file=sys.stderr)
-                node.ask("pin/rm", arg=root)
-            node.ask("repo/gc", seconds=_SECONDS)
     rows = [
         {
             "adapter": adapter,

@@ -18,6 +18,7 @@ LAST_BYTES = "last bytes"
 """What a stream is asked for to say what was read of it last: trailers, which httpcore keeps to itself."""
 _TAIL = 1024
 _WRITTEN = 1 << 16
+_READ = 1 << 18
 _IN_USE = 1.0
 """Seconds for which a connection counts as one in use. A pool takes an idle one with something to read for closed, and
 closes it; but another thread may just have begun to use it, and what can be read be its answer."""
@@ -75,7 +76,8 @@ class _Stream(httpcore.NetworkStream):
         self._used = time.monotonic()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = self._inner.read(max_bytes, _left(self._deadline, httpcore.ReadTimeout))
+        # Each read costs some calls of the system, however much it brings.
+        data = self._inner.read(max(max_bytes, _READ), _left(self._deadline, httpcore.ReadTimeout))
         self._used = time.monotonic()
         self._last = data[-_TAIL:] if len(data) >= _TAIL else (self._last + data)[-_TAIL:]
         return data
