@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, a compiler, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, a compiler, a browser, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -69,6 +69,21 @@ $(VENV)/nodes: $(VENV)/made tests/nodes/package.json
 	@echo "installing a chain node and a compiler into .cache/nodes (once)"
 	@mkdir -p .cache/nodes && cp tests/nodes/package.json .cache/nodes/
 	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+# Its libraries come with Debian's Chromium; npm would have to download one from elsewhere.
+$(VENV)/browser: $(VENV)/made tests/nodes/browser/package.json
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with a browser need Node.js 20 or later" >&2; exit 1; }
+	@mkdir -p .cache/browser && cp tests/nodes/browser/package.json .cache/browser/
+	@command -v "$${FEDPACT_TEST_CHROMIUM:-chromium}" > /dev/null || { \
+		{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null; } || { \
+			echo "chromium: not found; install it, or name one with FEDPACT_TEST_CHROMIUM" >&2; exit 1; }; \
+		echo "installing Debian's chromium (once)"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium; } \
+			> .cache/browser/chromium.log 2>&1 || { tail -n 3 .cache/browser/chromium.log >&2; exit 1; }; \
+	}
+	@echo "installing what drives a browser into .cache/browser (once)"
+	@cd .cache/browser && npm install --silent --no-fund --no-audit --no-package-lock
 	@touch $@
 
 # slither wants an older web3 than we do.

@@ -55,20 +55,20 @@ def lines(key: str, title: str, described: str, rounds: Sequence[int], series: S
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (value - low) / (high - low or 1) * (HEIGHT - TOP - BOTTOM)
 
-    drawn: list[Markup] = []
-    ends: list[float] = []
-    for each in series:
-        points = [(x(place), y(value)) for place, value in enumerate(each.values) if value is not None]
+    drawn, labels = [], []
+    taken: list[float] = []
+    for each in reversed(series):
+        points = [(x(place), y(value), value) for place, value in enumerate(each.values) if value is not None]
         if not points:
             continue
-        path = "M" + "L".join(f"{across:.1f} {down:.1f}" for across, down in points)
-        across, down = points[-1]
-        drawn.append(tag("path", d=Markup(path), class_=f"line {each.kind}"))
+        path = "M" + "L".join(f"{across:.1f} {down:.1f}" for across, down, _ in points)
+        across, down, last = points[-1]
         drawn.append(tag("circle", cx=f"{across:.1f}", cy=f"{down:.1f}", r=3, class_=each.kind))
-        if all(abs(down - other) > 11 for other in ends):  # Labels that would lie on one another say nothing.
-            last = [value for value in each.values if value is not None][-1]
-            drawn.append(_label(across + 6, down + 4, f"{last:.4f}", "start", "end"))
-            ends.append(down)
+        drawn.append(tag("path", d=Markup(path), class_=f"line {each.kind}"))
+        if all(abs(down - other) > 11 for other in taken):  # Labels that would lie on one another say nothing.
+            labels.append(_label(across + 6, down + 4, f"{last:.4f}", "start", "end"))
+            taken.append(down)
+    drawn = [*reversed(drawn), *labels]  # The last series lies above the others, and has its label first.
     return _chart(key, title, described, _grid(ticks, y, WIDTH - _TO_LINES), _rounds_axis(rounds, x), *drawn)
 
 
@@ -182,8 +182,8 @@ def _rounds_axis(rounds: Sequence[int], x: Callable[[int], float], y: float = HE
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values that span a range."""
-    if high <= low:
+    """Round values that span a range; one around it where it is none to speak of."""
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
@@ -194,7 +194,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _short(value: float, step: float) -> str:
     """A value at an axis: with as many decimals as the steps need, and in thousands or more where those are large."""
-    size, unit = next(((size, unit) for size, unit in _UNITS if step >= size / 10), (1, ""))
+    size, unit = next(((size, unit) for size, unit in _UNITS if 2 * step >= size), (1, ""))
     step /= size
     decimals = next((count for count in range(6) if math.isclose(step * 10**count, round(step * 10**count))), 6)
     return f"{value / size:.{decimals}f}{unit if value else ''}"

@@ -4,7 +4,6 @@ word alone, from a file that anybody may have written: what is not as it should 
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fedpact.workdir import MAX_RESULT, RESULT
 
 _MOST_METRICS = 16
 _MOST_GAS = 1 << 63
+_MOST_FIGURE = 1e12
 
 
 def measured(directory: Path) -> Measured:
@@ -55,6 +55,6 @@ def _metrics(value: Any) -> dict[str, float]:
     if len(value) > _MOST_METRICS:
         raise ValueError
     found = {str(name): float(figure) for name, figure in value.items()}
-    if not all(map(math.isfinite, found.values())):
+    if not all(abs(figure) <= _MOST_FIGURE for figure in found.values()):  # Nor is what is no number.
         raise ValueError
     return found
