@@ -123,7 +123,7 @@ def hostile_history(directory: Path) -> History:
 
     def forge(model: Cid, manifest: Manifest) -> tuple[Cid, Manifest]:
         lines = [_spoilt(line) for line in manifest.submissions]
-        return Cid.of(b"another model"), manifest.model_copy(update={"submissions": lines, "rule": HOSTILE})
+        return history.view.genesis, manifest.model_copy(update={"submissions": lines, "rule": HOSTILE})
 
     named = HOSTILE.replace("\x00", "")
     history = History(directory, name=named, score=named, trainer={"name": named, named: named})
@@ -142,7 +142,7 @@ def report_of(history: History, *, audited: bool = True, blocks: Any = None, **m
     entries = tuple(history.ledger.read(Cursor()).entries)
     identity, blocks = history.ledger.identity, blocks or history.blocks
     found = Audited(audit(identity, entries, blocks), identity) if audited else None
-    said = "" if found is None else verdict(found)
+    said = "" if found is None else verdict(found).split(": ", 2)[-1]
     known = Measured(**measured)
     record = Record(identity, "test", entries)
     return gather(record, blocks, is_record=True, measured=known, audited=found, verdict=said)

@@ -55,17 +55,19 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_nothing_goes_wrong_and_nothing_is_asked_for(seen: dict[str, Any]) -> None:
     """No line in the console, no request to anywhere; the browser has no network all the while."""
-    assert {name: (each["said"], each["requests"]) for name, each in seen.items()} == dict.fromkeys(seen, ([], []))
+    assert [
+        (name, each["said"], each["requests"]) for name, each in seen.items() if each["said"] or each["requests"]
+    ] == []
 
 
 def test_everybody_can_read_it(seen: dict[str, Any]) -> None:
     """axe finds no violation with everything unfolded, in the light, in the dark, on a telephone and in print."""
-    assert {name: each["violations"] for name, each in seen.items()} == dict.fromkeys(seen, [])
+    assert [(name, each["violations"]) for name, each in seen.items() if each["violations"]] == []
     assert min(each["passed"] for each in seen.values()) > 30
 
 
-def test_it_fits_a_telephone(seen: dict[str, Any]) -> None:
-    """360 pixels wide: folded, unfolded, and with every address in full, nothing sticks out."""
+def test_it_fits_a_telephone_and_paper(seen: dict[str, Any]) -> None:
+    """Folded, unfolded, and with every address in full, nothing sticks out of 360 pixels, or of a sheet."""
     assert {name: max(each["wider"]) for name, each in seen.items()} == dict.fromkeys(seen, 0)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fedpact.ledger.record import Record
     from fedpact.report import Report
     from fedpact.report.facts import Measured
+    from fedpact.store.blocks import Blocks
 
 _STANDARD_OUTPUT = Path("-")
 _FIRST_BYTES = b"<!DOCTYPE html>\n<html"
@@ -94,7 +95,8 @@ def _of_directory(directory: Path, asked: dict[str, Any] | None) -> Report:
     if asked is not None:
         with rounds_bar() as bar:
             audited = audit_directory(directory, read=read, progress=bar, **asked)
-    return _gathered(read, DirectoryBlocks(directory / STORE), measured(directory), audited, is_record(read))
+    blocks, place = DirectoryBlocks(directory / STORE), str(directory) if directory.is_absolute() else ""
+    return _gathered(read, blocks, measured(directory), audited, is_record(read), place)
 
 
 def _of_chain(settings: Settings, asked: dict[str, Any] | None) -> Report:
@@ -117,12 +119,14 @@ def _of_chain(settings: Settings, asked: dict[str, Any] | None) -> Report:
         return _gathered(read, blocks, known, audited, True)
 
 
-def _gathered(read: Record, blocks: Any, known: Measured, audited: Audited | None, is_record: bool) -> Report:
+def _gathered(
+    read: Record, blocks: Blocks, known: Measured, audited: Audited | None, is_record: bool, place: str = ""
+) -> Report:
     from fedpact.cli.audit import verdict
     from fedpact.report import gather
 
     said = "" if audited is None else verdict(audited).split(": ", 2)[-1]
-    return gather(read, blocks, is_record=is_record, measured=known, audited=audited, verdict=said)
+    return gather(read, blocks, is_record=is_record, measured=known, audited=audited, verdict=said, place=place)
 
 
 def _check_place(path: Path) -> None:

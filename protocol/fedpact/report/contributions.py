@@ -184,16 +184,16 @@ def cost(report: Report) -> Markup:
         shown = [NOTHING] * 4 if parts is None else [f"{part:,}" for part in parts]
         rows.append((each.number, *shown, f"{each.submitted_bytes:,}", f"{each.selected_bytes:,}"))
     columns = ["#round", "#opening", "#submissions", "#publication", "#gas", "#bytes submitted", "#bytes to fetch"]
-    return join(
-        tag("div", *drawn, class_="figures"),
-        tag("p", " ".join(words), class_="note"),
-        folded("The numbers", last_rows("cost-table", "Gas and bytes by round", columns, rows)),
-    )
+    numbers = last_rows("cost-table", "Gas and bytes by round", columns, rows)
+    return _beside(drawn, " ".join(words), folded("The numbers", numbers))
 
 
 def _beside(drawn: Sequence[Markup], words: str, *others: Markup) -> Markup:
-    """Charts, and what is to be said of them beside or below."""
-    return tag("div", *drawn, tag("div", tag("p", words, class_="note"), *others), class_="figures")
+    """Charts, and what is to be said of them: beside a single one, else below."""
+    said = join(tag("p", words, class_="note"), *others)
+    if len(drawn) == 1:
+        return tag("div", *drawn, tag("div", said), class_="figures")
+    return join(tag("div", *drawn, class_="figures"), said)
 
 
 def _columns(key: str, title: str, rounds: Sequence[RoundFacts], series: Sequence[Series]) -> Markup:

@@ -163,6 +163,7 @@ class Report:
         charters: in the order in which they came into force; at least one.
         audited: none where no audit was made.
         verdict: its answer in a sentence.
+        findings: what it found, and what it could not check, line by line.
         unread: what could not be read of the store, of the ledger or of a run, and why.
     """
 
@@ -182,6 +183,7 @@ class Report:
     measured: Measured
     audited: Audited | None
     verdict: str
+    findings: Sequence[str]
     unread: Sequence[str]
 
     @property
@@ -203,12 +205,15 @@ def gather(
     measured: Measured,
     audited: Audited | None = None,
     verdict: str = "",
+    place: str = "",
 ) -> Report:
     """Gathers the facts of a record. Entries that cannot follow one another end it, and are named.
 
     Args:
         blocks: where the artifacts are.
-        audited: the audit of this very record, and its answer in a sentence; none where none was made.
+        audited: the audit of this very record; none where none was made.
+        verdict: its answer in a sentence.
+        place: where on this machine all that lies. Whoever a page is handed to need not know: it says DIR.
 
     Raises:
         RecordInconsistent: there is no federation in it.
@@ -235,7 +240,11 @@ def gather(
     if not view.founded:
         raise RecordInconsistent(unread[0] if unread else "ledger: expected a founding entry, found none")
 
+    def without_place(line: object) -> str:
+        return str(line).replace(place, "DIR") if place else str(line)
+
     documents = Documents(blocks)
+    findings = [] if audited is None else [*audited.audit.all_findings, *audited.audit.all_unchecked]
     rounds = _rounds(view, entries, documents, measured, audited)
     charters = [_charter(cid, since, documents) for cid, since in amended]
     return Report(
@@ -255,7 +264,8 @@ def gather(
         measured=measured,
         audited=audited,
         verdict=verdict,
-        unread=[*unread, *(f"{cid}: {why}" for cid, why in documents.missing.items()), *measured.notes],
+        findings=list(map(without_place, findings)),
+        unread=[*unread, *(without_place(why) for why in documents.missing.values()), *measured.notes],
     )
 
 

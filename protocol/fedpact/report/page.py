@@ -5,6 +5,7 @@ One file that needs nothing else: no script, no font, no image, and a policy tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 
 from fedpact.audit import Audited, Verdict
@@ -29,7 +30,7 @@ _SECTIONS = (
     ("heads", "The chain of heads", sections.heads),
     ("attestations", "Attestations", sections.attestations),
 )
-_MOST_FINDINGS = 200
+_MOST_LINES = 200
 
 
 def page(report: Report) -> str:
@@ -117,20 +118,20 @@ def verdict(report: Report) -> Markup:
     else:
         kind, title = _outcome(report.audited)
         words = report.verdict
-    lines: list[str] = []
-    if report.audited is not None:
-        found = report.audited.audit
-        lines = [*map(str, found.all_findings), *found.all_unchecked]
-    more = len(lines) - _MOST_FINDINGS
-    listed = [tag("li", line) for line in lines[:_MOST_FINDINGS]] + (
-        [tag("li", f"and {more:,} more")] if more > 0 else []
-    )
-    unread = [tag("li", line) for line in report.unread[:_MOST_FINDINGS]]
     return join(
         tag("div", tag("p", title, class_="outcome"), tag("p", words), class_=f"verdict {kind}"),
-        join(tag("h3", "What was found"), tag("ul", *listed, class_="lines")) if listed else "",
-        join(tag("h3", "What could not be read"), tag("ul", *unread, class_="lines")) if unread else "",
+        _listed("What was found", report.findings),
+        _listed("What could not be read", report.unread),
     )
+
+
+def _listed(title: str, lines: Sequence[str]) -> Markup:
+    """Lines under a heading; nothing where there are none."""
+    if not lines:
+        return Markup()
+    more = len(lines) - _MOST_LINES
+    shown = [*lines[:_MOST_LINES], *([f"and {more:,} more"] if more > 0 else [])]
+    return join(tag("h3", title), tag("ul", *(tag("li", line) for line in shown), class_="lines"))
 
 
 def _outcome(audited: Audited) -> tuple[str, str]:
