@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from chains import MEMBERS, START, Twins
 from fedpact.audit import Audit, Audited, Finding, RoundAudit, Verdict
+from fedpact.errors import RecordInconsistent
 from fedpact.ledger.actions import Announce
 from fedpact.ledger.events import Entry, KeyAnnounced, RoundAttested, RoundCancelled, RoundOpened, RoundPublished
 from fedpact.ledger.facts import NO_TERMS, Hash, RoundNumber, Terms
-from fedpact.ledger.port import Receipt
+from fedpact.ledger.port import Cursor, Receipt
+from fedpact.ledger.record import Record
 from fedpact.ledger.view import Round, Status
 from fedpact.overview import Times
-from fedpact.report import Report, charts, page
+from fedpact.report import Report, charts, gather, page
 from fedpact.report.charts import Series
 from fedpact.report.facts import Measured, RoundFacts, Silo, Submitted
 from fedpact.report.gas import Gas, by_round
@@ -149,6 +151,26 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_there(tmp_path: Path) -> N
     assert all(str(each.round.model) in text for each in found.published)
 
 
+def test_what_no_contract_can_have_written_ends_the_record(tmp_path: Path) -> None:
+    """What stands before it is shown, and where it ends is said; without a founding there is nothing to show."""
+    history = full_history(tmp_path)
+    record = history.ledger.read(Cursor()).entries
+    first = next(place for place, each in enumerate(record) if isinstance(each.event, RoundPublished))
+    entries = (*record[: first + 1], *record[first + 3 :])
+    found = gather(Record(IDENTITY, "test", entries), history.blocks, is_record=True, measured=Measured())
+    assert [each.number for each in found.published] == [1]
+    assert "ledger: what follows is not shown, as the contract cannot have written it: entry" in read(page(found)).text
+    with pytest.raises(RecordInconsistent, match="before or after the founding"):
+        gather(Record(IDENTITY, "test", entries[1:]), history.blocks, is_record=True, measured=Measured())
+
+
+def test_only_what_is_included_has_weight(tmp_path: Path) -> None:
+    """Whatever a manifest says that the weight of an excluded update is."""
+    found = report_of(hostile_history(tmp_path))
+    assert [one.share for one in found.rounds[1].submissions] == [0, 0]
+    assert sum(each.share for each in found.silos) == pytest.approx(1 / 2)
+
+
 def test_a_federation_that_has_only_begun(tmp_path: Path) -> None:
     """No round, no score, no chart: a page all the same."""
     text = read(page(report_of(History(tmp_path)))).text
@@ -216,9 +238,8 @@ def _large(report: Report, *, rounds: int, silos: int, every: int = 1) -> Report
     def one(number: int, index: int) -> Submitted:
         decision = kinds[(number + index) % 4]
         reason, detail = ("not_finite", f"weight[{number}] is nan") if decision == "excluded" else ("", "")
-        weight = 100 if decision == "included" else 0
-        member, share = MEMBERS[index % 4], weight / 50 / silos
-        return Submitted(index, member, cid, 1000, 900_000, 1 << 20, decision, weight, share, reason, detail)
+        member, share = MEMBERS[index % 4], 2 / silos if decision == "included" else 0.0
+        return Submitted(index, member, cid, 1000, 900_000, 1 << 20, decision, share, reason, detail)
 
     made = []
     for number in range(1, rounds + 1):

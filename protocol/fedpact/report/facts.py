@@ -42,7 +42,6 @@ class Submitted:
     score: int
     size: int
     decision: str | None
-    weight: int
     share: float
     reason: str
     detail: str
@@ -306,25 +305,23 @@ def _rounds(
 
 def _submissions(each: Round, manifest: Manifest | None) -> tuple[Submitted, ...]:
     lines = {} if manifest is None else {line.index: line for line in manifest.submissions}
-    total = sum(max(0, line.weight) for line in lines.values()) or 1
+    counted = {index: line.weight for index, line in lines.items() if line.decision == "included" and line.weight > 0}
+    total = sum(counted.values())
     found = []
     for one in sorted(each.submissions, key=lambda submission: submission.index):
-        line, update = lines.get(one.index), one.update
-        said = (None, 0, "", "") if line is None else (line.decision, max(0, line.weight), line.reason, line.detail)
-        decision, weight, reason, detail = said
+        line, update, weight = lines.get(one.index), one.update, counted.get(one.index, 0)
         found.append(
             Submitted(
-                one.index,
-                one.member,
-                update.cid,
-                update.samples,
-                update.score,
-                update.size,
-                decision,
-                weight,
-                weight / total,
-                reason,
-                detail,
+                index=one.index,
+                member=one.member,
+                update=update.cid,
+                samples=update.samples,
+                score=update.score,
+                size=update.size,
+                decision=None if line is None else line.decision,
+                share=weight / total if weight else 0.0,
+                reason="" if line is None else line.reason,
+                detail="" if line is None else line.detail,
             )
         )
     return tuple(found)
