@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, a compiler, a browser, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, a compiler, IPFS clients, a browser, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -69,6 +69,13 @@ $(VENV)/nodes: $(VENV)/made tests/nodes/package.json
 	@echo "installing a chain node and a compiler into .cache/nodes (once)"
 	@mkdir -p .cache/nodes && cp tests/nodes/package.json .cache/nodes/
 	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+$(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client/helia.mjs
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with IPFS clients need Node.js 20 or later" >&2; exit 1; }
+	@echo "installing IPFS clients into .cache/client (once; 100 MB)"
+	@mkdir -p .cache/client && cp tests/nodes/client/* .cache/client/
+	@cd .cache/client && npm install --silent --no-fund --no-audit --no-package-lock --ignore-scripts
 	@touch $@
 
 # Its libraries come with Debian's Chromium; npm would have to download one from elsewhere.

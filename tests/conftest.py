@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from chains import COORDINATOR, MEMBERS, OWNER, Side, Twins, eth_tester_side, re
 from deployments import CHARTER_TOML
 from fedpact.ledger.actions import Admit, Appoint
 from hypothesis import HealthCheck, settings
+from rpc_server import Answer, Server
 from web3 import Web3
 
 # No deadlines: on a shared machine they test the machine. `ci` looks longer; `long` is for `make machine`.
@@ -45,6 +46,21 @@ def twins(side: Side) -> Iterator[Twins]:
     twins.compare()
     replay_all(twins)
     side.revert(before)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], Server]]:
+    """Starts servers, and ends them."""
+    servers: list[Server] = []
+
+    def start(behave: Answer) -> Server:
+        servers.append(Server(behave))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -91,6 +91,8 @@ READING = ("rpc", "contract", "chain_id", "first_block")
 """The settings of whatever reads a ledger."""
 FEDERATION = (*READING, "confirmations", "store")
 """The settings of whatever reads a federation, its ledger and its artifacts."""
+READER = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
+"""The settings of whatever reads stores: of other than members' stores only the first."""
 SERVICE = ("key_file", "password_file", "state", "max_fee", "threads", "poll", "metrics", "log_format", "log_level")
 """What a service is told besides."""
 SENDING = (*READING, "key_file", "password_file", "max_fee")

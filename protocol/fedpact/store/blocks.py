@@ -6,6 +6,7 @@ of the package reads, and it returns nothing that it has not bounded and hashed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol, runtime_checkable
 
 from fedpact.errors import BlockMismatch, BlockMissing
@@ -53,6 +54,16 @@ class Choosing(Protocol):
         ...
 
 
+@runtime_checkable
+class Distant(Protocol):
+    """Something that says whether its blocks take long to come."""
+
+    @property
+    def distant(self) -> bool:
+        """Whether they do, or some of them may."""
+        ...
+
+
 class Discard:
     """A store that keeps nothing: where the addresses of what is derived are needed, not the bytes."""
 
@@ -64,6 +75,11 @@ class Discard:
 
     def has(self, cid: Cid) -> bool:
         return False
+
+
+def is_distant(what: object) -> bool:
+    """Whether blocks of a store, or of a file in one, have a long way: then several are asked for at once."""
+    return isinstance(what, Distant) and what.distant
 
 
 def fetch(blocks: Blocks, cid: Cid) -> bytes:
@@ -91,13 +107,15 @@ def check(cid: Cid, data: bytes) -> bytes:
 def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> None:
     """Stores a block, unless the store holds it already and intact.
 
+    Args:
+        cid: the address of the bytes, just computed from them.
+
     Raises:
         StoreError: the store cannot keep it.
     """
     if blocks.has(cid):
-        try:
-            fetch(blocks, cid)
-            return
-        except (BlockMissing, BlockMismatch):
-            pass  # What is there is damaged, or has just gone: put the right bytes in its place.
+        # What is there is compared, not hashed: the bytes at hand are the right ones.
+        with contextlib.suppress(BlockMissing):  # It has just gone.
+            if blocks.get(cid) == data:
+                return
     blocks.put(cid, data)

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 
-from fedpact.store.blocks import Blocks
+from fedpact.store.blocks import Blocks, is_distant
 from fedpact.store.cid import Cid
 
 
@@ -37,6 +37,11 @@ class CountedBlocks:
     def moved(self) -> Moved:
         """What was moved so far."""
         return self._moved
+
+    @property
+    def distant(self) -> bool:
+        """Whether the store is."""
+        return is_distant(self.blocks)
 
     def get(self, cid: Cid) -> bytes:
         data = self.blocks.get(cid)

@@ -9,9 +9,12 @@ Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 
 from __future__ import annotations
 
+import io
 import random
+import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpcore
@@ -26,10 +29,11 @@ RAW = "application/vnd.ipld.raw"
 _TRIES = 3
 _FIRST_PAUSE = 0.2
 _FIRST_SECONDS = 5.0  # From the question to the end of the answer's head, and what its body may lag behind.
-_FLOOR = 100_000  # Bytes of a body in a second, at least.
+_FLOOR = 100_000  # Bytes of all bodies under way in a second, at least.
 _REST_SECONDS = 2.0, 30.0  # As long as it took to find out, within these.
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
+_CHALLENGE = re.compile(r'Fedpact error="([ !#-\[\]-~]{1,300})"')
 _ASIDE = 1 << 16  # Of an answer that is no block so much is read, to keep the connection.
 
 
@@ -38,14 +42,20 @@ class GatewayBlocks:
 
     Args:
         url: `http://host[:port][/path]` or `https://…`; what follows is asked for below it.
-        seconds: that one block may take, with all tries. A leaf of 1 MiB comes in time at 100 kB/s.
+        seconds: that one block may take, with all tries; where several share the line, as many times longer. Leaves of
+            1 MiB come in time at 100 kB/s, which is the least for all together.
         connections: that are kept at most; as many blocks are read at once.
+        authorization: gives the header of that name, where whoever reads is to say who he is.
 
     Raises:
         InputError: the URL is not of this form.
     """
 
-    def __init__(self, url: str, *, seconds: float = 15.0, connections: int = 64) -> None:
+    distant = True
+
+    def __init__(
+        self, url: str, *, seconds: float = 15.0, connections: int = 64, authorization: Callable[[], str] | None = None
+    ) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -58,8 +68,10 @@ class GatewayBlocks:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.name = f"gateway {parts.scheme}://{host}" + (f":{port}" if port else "")
         self._base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}/ipfs/"
-        self._seconds = seconds
+        self._seconds, self._authorization = seconds, authorization
         self._deadline = Deadline()
+        self._slots = threading.Semaphore(connections)  # Nobody's time runs while he waits for a connection.
+        self._sharing = _Sharing()
         self._unreachable = (0.0, "")  # Until when nobody tries again, and why.
         self._pool = httpcore.ConnectionPool(
             max_connections=connections,
@@ -93,6 +105,10 @@ class GatewayBlocks:
         Raises:
             BlockMissing: as `Blocks.get`; `Unreachable` where there is no usable answer.
         """
+        with self._slots, self._sharing:
+            return self._ask_now(method, cid)
+
+    def _ask_now(self, method: str, cid: Cid) -> bytes:
         until, why = self._unreachable
         if time.monotonic() < until:  # Each of thousands of blocks would wait in vain.
             raise Unreachable(str(cid), f"{self.name}: {why}")
@@ -101,7 +117,10 @@ class GatewayBlocks:
         for again in range(_TRIES):
             try:
                 with self._deadline.within(min(_FIRST_SECONDS, end - time.monotonic())):
-                    return self._once(method, cid, end)
+                    return self._once(method, cid, began)
+            except _Refused as error:
+                said, reached = str(error), False  # It holds for all blocks, and for a moment at least.
+                break
             except _TemporaryAnswer as error:
                 said, reached = str(error), True
             except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -116,9 +135,11 @@ class GatewayBlocks:
             self._unreachable = now + min(max(least, now - began), most), said
         raise Unreachable(str(cid), f"{self.name}: {said}")
 
-    def _once(self, method: str, cid: Cid, end: float) -> bytes:
-        """Asks once; a block is read on after the first seconds, until `end`, as long as its bytes come fast enough."""
+    def _once(self, method: str, cid: Cid, asked: float) -> bytes:
+        """Asks once; a block is read on after the first seconds, as long as bytes come fast enough."""
         headers = [("Accept", RAW), ("Accept-Encoding", "identity"), ("User-Agent", "fedpact")]
+        if self._authorization is not None:
+            headers.append(("Authorization", self._authorization()))
         url = f"{self._base}{cid}?format=raw"
         # A full pool is waited for no longer than a server.
         extensions = {"timeout": {"pool": self._deadline.left()}}
@@ -129,6 +150,8 @@ class GatewayBlocks:
                     pass
                 if response.status in _GONE:
                     raise BlockMissing(str(cid), self.name)
+                if response.status == 401:
+                    raise _Refused(_reason(found.get(b"www-authenticate", b"")))
                 if response.status in _TEMPORARY:
                     raise _TemporaryAnswer(f"answers with HTTP status {response.status}")
                 raise Unreachable(str(cid), f"{self.name}: answers with HTTP status {response.status}")
@@ -136,13 +159,15 @@ class GatewayBlocks:
                 return b""
             self._check(cid, "Content-Type", RAW, found.get(b"content-type", b"").partition(b";")[0])
             self._check(cid, "Content-Encoding", "identity", found.get(b"content-encoding", b"identity"))
-            data = bytearray()
-            began = time.monotonic()
-            self._deadline.end = min(end, began + _FIRST_SECONDS)
+            data, most = io.BytesIO(), 1  # Unlike a bytearray it gives its bytes without a copy.
+            began, before = time.monotonic(), self._sharing.bytes
+            self._deadline.end = min(asked + self._seconds, began + _FIRST_SECONDS)
             for piece in _pieces(response, MAX_BLOCK + 1):
-                data += piece
-                self._deadline.end = min(end, began + _FIRST_SECONDS + len(data) / _FLOOR)
-            return bytes(data)
+                data.write(piece)
+                most = max(most, self._sharing.requests)
+                together = self._sharing.add(len(piece)) - before
+                self._deadline.end = min(asked + self._seconds * most, began + _FIRST_SECONDS + together / _FLOOR)
+            return data.getvalue()
 
     def _check(self, cid: Cid, name: str, expected: str, found: bytes) -> None:
         text = found[:80].decode("latin-1").strip().lower()
@@ -150,8 +175,41 @@ class GatewayBlocks:
             raise Unreachable(str(cid), f"{self.name}: {name}: expected {expected}, found {text!r}")
 
 
+class _Sharing:
+    """What shares a line: requests under way, and the bytes of all bodies so far. A window of blocks over a slow line
+    takes long for each of them, and is no fault of the server as long as all together come fast enough."""
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> int:
+        """Counts bytes that came, and says how many are counted."""
+        with self._lock:
+            self.bytes += size
+            return self.bytes
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.requests += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.requests -= 1
+
+
 class _TemporaryAnswer(Exception):
     """An answer that may be another one soon."""
+
+
+class _Refused(Exception):
+    """An answer that is for others."""
+
+
+def _reason(challenge: bytes) -> str:
+    """Why a server of ours refuses; what another says of that is not shown."""
+    found = _CHALLENGE.fullmatch(challenge[:400].decode("latin-1"))
+    return f"refuses: {found[1]}" if found else "answers with HTTP status 401"
 
 
 def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
-from fedpact.store.blocks import check
+from fedpact.store.blocks import check, is_distant, keep
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
+from fedpact.store.pins import Pins
+from fedpact.store.unixfs import below
 
 _SLOW = 2.0  # Seconds after which an answer without the block earns its store a rest.
 _REST_SECONDS = 2.0, 30.0  # At first and at most; twice as long each time, and no less than the answer took.
@@ -43,6 +45,20 @@ class SeveralBlocks:
     def moved(self) -> Mapping[str, Moved]:
         """What each store moved so far, by its name."""
         return {each.name: each.moved for each in self._stores}
+
+    @property
+    def stores(self) -> tuple[CountedBlocks, ...]:
+        """All of them, in the order in which they are asked."""
+        return self._stores
+
+    @property
+    def written(self) -> tuple[CountedBlocks, ...]:
+        """Those that are written to."""
+        return self._stores[:1] if self._writable else ()
+
+    def distant(self) -> bool:
+        """Whether any of them is, as any may be asked in the end."""
+        return any(is_distant(each) for each in self._stores)
 
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.
@@ -76,7 +92,7 @@ class SeveralBlocks:
                     check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
-                silent = silent or error
+                silent = silent or error.with_traceback(None)
                 continue
             except BlockMissing:
                 self._note(store.name)
@@ -88,7 +104,10 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (data, error)
+                wrong = wrong or (
+                    data,
+                    error.with_traceback(None),
+                )  # A trace would hold the bytes until they are collected.
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
@@ -122,6 +141,35 @@ class SeveralBlocks:
         if silent is not None:
             raise silent
         return False
+
+    def pin(self, root: Cid) -> None:
+        """As `Pins.pin`, in every store that is written to; what is missing there is taken from the others first."""
+        if not self.written:
+            raise StoreError(f"pin {root}: these stores were opened to be read from")
+        for store, pins in self._pinning():
+            try:
+                pins.pin(root)
+            except (BlockMissing, BlockMismatch):
+                if len(self._stores) == 1:
+                    raise
+                for cid, data in below(self, root, once=True):
+                    keep(store, cid, data)
+                pins.pin(root)
+
+    def unpin(self, root: Cid) -> None:
+        """As `Pins.unpin`, in every store that is written to."""
+        for _, pins in self._pinning():
+            pins.unpin(root)
+
+    def pinned(self) -> frozenset[Cid]:
+        """The roots that any store which is written to has pinned."""
+        return frozenset().union(*(pins.pinned() for _, pins in self._pinning()))
+
+    def _pinning(self) -> Iterator[tuple[CountedBlocks, Pins]]:
+        """The stores that are written to and can pin."""
+        for store in self.written:
+            if isinstance(store.blocks, Pins):
+                yield store, store.blocks
 
     def close(self) -> None:
         """Closes all stores."""
