@@ -184,7 +184,8 @@ def _rounds_axis(rounds: Sequence[int], x: Callable[[int], float], y: float = HE
 def _ticks(low: float, high: float) -> list[float]:
     """Round values that span a range; one around it where it is none to speak of."""
     if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
-        low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
+        around = 0.05 * max(1.0, abs(low), abs(high))
+        low, high = low - around, high + around
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * 0.999)
