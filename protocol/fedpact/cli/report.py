@@ -112,8 +112,13 @@ def _of_chain(settings: Settings, asked: dict[str, Any] | None) -> Report:
             with rounds_bar() as bar:
                 audited = Audited(audit(read.identity, read.entries, blocks, progress=bar, **asked), read.identity)
         try:
-            spent, elsewhere = gas.by_round(read.entries, read_gas(settings, read))
-            known = Measured(gas=spent, elsewhere=elsewhere)
+            cost = read_gas(settings, read)
+            spent, elsewhere = gas.by_round(read.entries, cost)
+            unknown = len({entry.transaction for entry in read.entries} - cost.keys())
+            notes = (
+                [f"gas: the node does not know {unknown} of the transactions; they are not counted"] if unknown else []
+            )
+            known = Measured(gas=spent, elsewhere=elsewhere, notes=notes)
         except LedgerError as error:  # The record stands without it.
             known = Measured(notes=[f"gas: {error}"])
         return _gathered(read, blocks, known, audited, True)

@@ -264,7 +264,7 @@ def gather(
         audited=audited,
         verdict=verdict,
         findings=list(map(without_place, findings)),
-        unread=[*unread, *(without_place(why) for why in documents.missing.values()), *measured.notes],
+        unread=[*unread, *(without_place(f"{cid}: {why}") for cid, why in documents.missing.items()), *measured.notes],
     )
 
 

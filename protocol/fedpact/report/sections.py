@@ -77,12 +77,12 @@ def rounds(report: Report) -> Markup:
     return join(
         last_rows("rounds-table", "Rounds, and what they published", columns, rows),
         tag("h3", "Submission by submission"),
-        *(one_round(report, each) for each in shown),
+        *(_one_round(each) for each in shown),
         cut(len(report.rounds), len(shown), "rounds submission by submission; fedpact round N has each of the others"),
     )
 
 
-def one_round(report: Report, each: RoundFacts) -> Markup:
+def _one_round(each: RoundFacts) -> Markup:
     """A round in full."""
     current = each.round
     facts: list[tuple[object, object]] = [
