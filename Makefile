@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, a compiler, IPFS clients, a browser, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a compiler, a browser, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -76,6 +76,13 @@ $(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client
 	@echo "installing IPFS clients into .cache/client (once; 100 MB)"
 	@mkdir -p .cache/client && cp tests/nodes/client/* .cache/client/
 	@cd .cache/client && npm install --silent --no-fund --no-audit --no-package-lock --ignore-scripts
+	@touch $@
+
+$(VENV)/ipfs: $(VENV)/made tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with real nodes need Node.js 20 or later" >&2; exit 1; }
+	@echo "installing an IPFS node into .cache/ipfs-node (once; some minutes)"
+	@mkdir -p .cache/ipfs-node && cp tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs .cache/ipfs-node/
+	@cd .cache/ipfs-node && npm install --silent --ignore-scripts --no-fund --no-audit --no-package-lock
 	@touch $@
 
 # Its libraries come with Debian's Chromium; npm would have to download one from elsewhere.

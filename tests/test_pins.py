@@ -68,14 +68,14 @@ def test_pins_are_there_for_the_next_process(blocks: DirectoryBlocks, tmp_path: 
 
 
 def test_a_pin_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name is synced; once, as the second time there is nothing to write."""
+    """Its name is synced, and the directory's that it is in; once, as the second time there is nothing to write."""
     blocks = DirectoryBlocks(tmp_path)
     blocks.put(CID, DATA)
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     blocks.pin(CID)
     blocks.pin(CID)
-    assert synced == [(tmp_path / "pins").stat().st_ino]
+    assert synced == [path.stat().st_ino for path in (tmp_path, tmp_path / "pins")]
 
 
 @pytest.mark.parametrize("where", ["touch", "mkdir"])

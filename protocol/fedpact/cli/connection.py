@@ -80,7 +80,9 @@ def open_blocks(settings: Settings, *, writable: bool = True, account: LocalAcco
     """
     from fedpact.store.opening import open_store
 
-    return open_store(settings.need("store"), writable=writable, reader=lambda: _reader(settings, account))
+    return open_store(
+        settings.need("store"), writable=writable, write=settings.write, reader=lambda: _reader(settings, account)
+    )
 
 
 def _reader(settings: Settings, account: LocalAccount | None) -> Reader:

@@ -148,7 +148,7 @@ def cid(
 
 
 @store.command()
-@with_settings("store")
+@with_settings("store", "write")
 def add(
     settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],

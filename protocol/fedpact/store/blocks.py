@@ -64,6 +64,28 @@ class Distant(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """Somewhere that knows better than `keep` what has to be written."""
+
+    def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
+        """What `keep` does."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """Somewhere that does not have for good what was put before it is told what that was."""
+
+    def settle(self, root: Cid) -> None:
+        """Returns once everything that was put so far is kept for good, and the DAG under a root is whole.
+
+        Raises:
+            StoreError: it is not.
+        """
+        ...
+
+
 class Discard:
     """A store that keeps nothing: where the addresses of what is derived are needed, not the bytes."""
 
@@ -104,18 +126,24 @@ def check(cid: Cid, data: bytes) -> bytes:
     return data
 
 
-def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> None:
+def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> bool:
     """Stores a block, unless the store holds it already and intact.
 
     Args:
         cid: the address of the bytes, just computed from them.
 
+    Returns:
+        Whether it was written.
+
     Raises:
         StoreError: the store cannot keep it.
     """
+    if isinstance(blocks, Keeping):
+        return blocks.keep(cid, data)
     if blocks.has(cid):
         # What is there is compared, not hashed: the bytes at hand are the right ones.
         with contextlib.suppress(BlockMissing):  # It has just gone.
             if blocks.get(cid) == data:
-                return
+                return False
     blocks.put(cid, data)
+    return True

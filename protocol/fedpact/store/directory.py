@@ -134,7 +134,10 @@ class DirectoryBlocks:
         Raises:
             OSError: the directory cannot be used, or somebody keeps it all the same.
         """
-        self._pins.mkdir(parents=True, exist_ok=True)
+        if not self._pins.is_dir():
+            self._pins.mkdir(parents=True, exist_ok=True)
+            if self._sync:
+                _sync_directory(self.directory)
         descriptor = os.open(self._pins, os.O_RDONLY | os.O_CLOEXEC)
         try:
             end = time.monotonic() + _PATIENCE

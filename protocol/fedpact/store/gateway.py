@@ -14,15 +14,13 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
-
-import httpcore
+from collections.abc import Callable
 
 from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
-from fedpact.store.deadline import Deadline, DeadlineBackend
+from fedpact.store.deadline import Deadline
+from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
 
 RAW = "application/vnd.ipld.raw"
 """The media type of a block as it is."""
@@ -56,29 +54,18 @@ class GatewayBlocks:
     def __init__(
         self, url: str, *, seconds: float = 15.0, connections: int = 64, authorization: Callable[[], str] | None = None
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        plain = not (parts.query or parts.fragment or parts.username or parts.password)
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not plain:
+        place = Place.read(url)
+        if place is None or place.user is not None:
             # A URL may hold a password, so it is not shown.
             raise InputError("gateway: expected http://host:port or https://host, with a path at most; found otherwise")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.name = f"gateway {parts.scheme}://{host}" + (f":{port}" if port else "")
-        self._base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}/ipfs/"
+        self.name = f"gateway {place.origin}"
+        self._base = f"{place.origin}{place.path}/ipfs/"
         self._seconds, self._authorization = seconds, authorization
         self._deadline = Deadline()
         self._slots = threading.Semaphore(connections)  # Nobody's time runs while he waits for a connection.
         self._sharing = _Sharing()
         self._unreachable = (0.0, "")  # Until when nobody tries again, and why.
-        self._pool = httpcore.ConnectionPool(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=4.0,  # Less than servers wait, so that few are closed just as they are used.
-            network_backend=DeadlineBackend(self._deadline),
-        )
+        self._pool = open_pool(self._deadline, connections)
 
     def get(self, cid: Cid) -> bytes:
         return self._ask("GET", cid)
@@ -123,8 +110,8 @@ class GatewayBlocks:
                 break
             except _TemporaryAnswer as error:
                 said, reached = str(error), True
-            except (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-                said, reached = _in_words(error), False
+            except FAILURES as error:
+                said, reached = in_words(error), False
             pause = _FIRST_PAUSE * 4**again * random.uniform(0.5, 1)  # noqa: S311  # To spread load, no secret.
             if again == _TRIES - 1 or time.monotonic() + pause >= end:
                 break
@@ -146,7 +133,7 @@ class GatewayBlocks:
         with self._pool.stream(method, url, headers=headers, extensions=extensions) as response:
             found = {name.lower(): value for name, value in response.headers}
             if response.status != 200:
-                for _ in _pieces(response, _ASIDE):
+                for _ in pieces(response, _ASIDE):
                     pass
                 if response.status in _GONE:
                     raise BlockMissing(str(cid), self.name)
@@ -162,7 +149,7 @@ class GatewayBlocks:
             data, most = io.BytesIO(), 1  # Unlike a bytearray it gives its bytes without a copy.
             began, before = time.monotonic(), self._sharing.bytes
             self._deadline.end = min(asked + self._seconds, began + _FIRST_SECONDS)
-            for piece in _pieces(response, MAX_BLOCK + 1):
+            for piece in pieces(response, MAX_BLOCK + 1):
                 data.write(piece)
                 most = max(most, self._sharing.requests)
                 together = self._sharing.add(len(piece)) - before
@@ -210,25 +197,3 @@ def _reason(challenge: bytes) -> str:
     """Why a server of ours refuses; what another says of that is not shown."""
     found = _CHALLENGE.fullmatch(challenge[:400].decode("latin-1"))
     return f"refuses: {found[1]}" if found else "answers with HTTP status 401"
-
-
-def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
-    """The first bytes of an answer, as they come."""
-    for piece in response.iter_stream():
-        yield piece[:limit]
-        limit -= len(piece)
-        if limit <= 0:
-            break
-
-
-def _in_words(error: Exception) -> str:
-    """What went wrong on the way."""
-    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        (httpcore.PoolTimeout, "too many blocks are being read at once"),
-        (httpcore.TimeoutException, "no answer in time"),
-        (httpcore.ConnectError, "cannot be reached"),
-        (httpcore.ProtocolError, "the answer is broken off, or not HTTP"),
-    )
-    said = next((words for kind, words in kinds if isinstance(error, kind)), "the connection broke")
-    detail = " ".join(str(error).split())[:120]
-    return f"{said} ({detail})" if detail else said

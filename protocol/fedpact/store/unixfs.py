@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedpact.errors import InvalidCid, InvalidDag
-from fedpact.store.blocks import Blocks, fetch, is_distant, keep
+from fedpact.store.blocks import Blocks, Settling, fetch, is_distant, keep
 from fedpact.store.cid import Cid, Codec
 from fedpact.store.transfer import at_once, in_order
 
@@ -182,12 +182,16 @@ def add_leaf(blocks: Blocks, leaf: bytes | bytearray) -> Cid:
 def add_nodes(blocks: Blocks, leaves: Sequence[Cid], size: int) -> Dag:
     """Stores the DAG above leaves that are stored, so that no root stands without its leaves. Arguments as `build`.
 
+    This is where every artifact ends: what it returns is kept for good.
+
     Raises:
-        StoreError: the store cannot keep a node.
+        StoreError: the store cannot keep a node, or did not keep a leaf.
     """
     dag = build(leaves, size)
     for cid, node in dag.nodes:
         keep(blocks, cid, node)
+    if isinstance(blocks, Settling):
+        blocks.settle(dag.root)
     return dag
 
 
