@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from chains import MEMBERS, OWNER
+from faulty_blocks import FaultyBlocks
 from fedpact.artifacts import manifest as manifests
 from fedpact.cli import connection
 from fedpact.cli.application import application
@@ -468,6 +469,17 @@ def test_silent_stores_cost_seconds(place: Place) -> None:
     assert states == {("whole", "silent", "silent")}
     assert {each.copies for each in found} == {1}
     assert len(one.asked) + len(two.asked) < 100
+
+
+def test_a_store_that_is_silent_again_and_again_is_not_asked_again() -> None:
+    """Whatever it would take to answer."""
+    silent = FaultyBlocks()
+    cids = [add(silent, bytes([number])).root for number in range(50)]
+    silent.silent |= set(cids)
+    found = look([CountedBlocks(silent, "silent")], [Artifact(Kind.MODEL, cid, 1, size=1) for cid in cids])
+    assert {each.answers[0].state.value for each in found} == {"silent"}
+    assert found[-1].answers[0].detail.startswith("not asked again after: block ")
+    assert silent.read.total() <= 3 + 8  # Those that are asked for at once.
 
 
 def test_a_store_that_lies_is_no_copy(place: Place) -> None:
