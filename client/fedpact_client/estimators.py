@@ -32,6 +32,7 @@ from fedpact.artifacts.weights import Weights
 from fedpact.errors import FedpactError, InputError, TrainingFailed
 from numpy.typing import NDArray
 from sklearn.base import ClusterMixin, clone, is_classifier, is_regressor
+from threadpoolctl import threadpool_limits
 
 from fedpact_client.data import Data
 from fedpact_client.trainer import Config, Fit, Metrics
@@ -52,6 +53,7 @@ class EstimatorTrainer:
         data: the silo's own.
         config: the charter's section `trainer`.
         classes: number of classes of a classifier.
+        threads: that BLAS computes with; another number may give other bits.
 
     Attributes:
         names: the estimator's attributes that are its weights.
@@ -61,17 +63,17 @@ class EstimatorTrainer:
         CharterError: a setting is none.
     """
 
-    def __init__(self, estimator: Any, data: Data, config: Config, classes: int = 0) -> None:
-        self._data = data
+    def __init__(self, estimator: Any, data: Data, config: Config, classes: int = 0, *, threads: int = 1) -> None:
+        self._data, self._threads = data, threads
         self._subject = _Subject(estimator, data.features.shape[1], data.targets.shape[1:], classes)
         self._check(config)
-        with _blaming(self._subject.name):
+        with _blaming(self._subject.name, self._threads):
             self.names = _weights_of(self._subject)
 
     def initial_weights(self) -> Arrays:
         """Float32 weights to start from: what the estimator has after a step on zeros. A clusterer has to begin among
         samples, and does on this silo's own."""
-        with _blaming(self._subject.name):
+        with _blaming(self._subject.name, self._threads):
             begun = self._subject.begun(0)
             if self._subject.clusters:
                 self._subject.teach(begun, self._data.features, self._data.targets)
@@ -83,7 +85,7 @@ class EstimatorTrainer:
         seed, number = whole(config, "seed", 0), whole(config, "round")
         size = min(whole(config, "batch_size", count), count) if subject.stepwise else count
         estimator = self._at(weights, seed_of(seed, number))
-        with _quiet():
+        with _working(self._threads):
             for epoch in range(whole(config, "epochs", 1)):
                 if subject.random:
                     estimator.set_params(random_state=seed_of(seed, number, epoch))
@@ -101,7 +103,7 @@ class EstimatorTrainer:
 
     def _at(self, weights: Weights, seed: int) -> Any:
         """A new estimator with given weights."""
-        with _quiet():
+        with _working(self._threads):
             estimator = self._subject.begun(seed)
         own = _arrays(estimator, self.names)
         for name in {**own, **weights}:
@@ -117,7 +119,7 @@ class EstimatorTrainer:
 
     def _metrics(self, estimator: Any) -> dict[str, float]:
         features, targets = self._data.held_out_features, self._data.held_out_targets
-        with _quiet():
+        with _working(self._threads):
             if self._subject.clusters:
                 return {"score": float(estimator.score(features)) / len(features)}
             if self._subject.classes:
@@ -333,17 +335,18 @@ def _shape(shape: object) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Rounds are short on purpose: that an estimator did not converge within one is nothing to be told of."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+def _working(threads: int) -> Iterator[None]:
+    """With so many threads, and quiet: rounds are short on purpose, so that an estimator did not converge within one is
+    nothing to be told of."""
+    with threadpool_limits(threads), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def _blaming(name: str, threads: int) -> Iterator[None]:
     """Whatever an estimator does not take is one line that names it."""
-    with _quiet():
+    with _working(threads):
         try:
             yield
         except FedpactError:

@@ -69,8 +69,12 @@ def write_first_model(factory: Callable[[Path | None, Config], object], charter:
     layout, weights = found
     section = model_section(layout)
     changed, count = _SECTION.subn(lambda _: section + "\n", text)
-    if count != 1 or _without_model(tomllib.loads(changed)) != _without_model(known):
-        raise CharterError(f"charter {charter}: expected one section [model] whose lines are tensors")
+    try:
+        right = count == 1 and tomllib.loads(changed) == {**known, **tomllib.loads(section)}
+    except ValueError:
+        right = False
+    if not right:
+        raise CharterError(f"charter {charter}: expected one section [model] whose lines are tensors, found another")
     try:
         write_atomically(charter.with_name(GENESIS), layout.encode(weights))
         write_atomically(charter, changed.encode())
@@ -88,7 +92,3 @@ def _read(charter: Path) -> tuple[str, dict[str, Any]]:
         raise CharterError(f"charter {charter}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise CharterError(f"charter {charter}: {str(error)[:200]}") from None
-
-
-def _without_model(sections: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in sections.items() if name != "model"}

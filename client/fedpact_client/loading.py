@@ -18,6 +18,8 @@ from fedpact.suggestion import did_you_mean
 from fedpact_client.blame import in_words
 from fedpact_client.trainer import Config, Trainer
 
+_EXTRAS = {"torch": '; pip install "fedpact[torch]" installs it'}
+
 
 def load_trainer(name: str, file: Path | None, config: Config, directory: Path | None = None) -> Trainer:
     """Makes the trainer.
@@ -40,7 +42,9 @@ def load_trainer(name: str, file: Path | None, config: Config, directory: Path |
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             place = "the working directory" if directory is None else directory
-            near = did_you_mean(error.name or "", sorted(path.stem for path in Path(here).glob("*.py")))
+            near = _EXTRAS.get(error.name or "") or did_you_mean(
+                error.name or "", sorted(path.stem for path in Path(here).glob("*.py"))
+            )
             raise InputError(
                 f"trainer {name}: no module {error.name!r}, neither installed nor in {place}{near}"
             ) from None

@@ -103,8 +103,8 @@ class Setup:
             found = f"shape {agreed[name]}" if name in agreed else "nothing"
             if expected != found:
                 raise InputError(
-                    f"charter, model: {name}: expected {expected}, as {project.silos[0].trainer} learns it, found {found}; "
-                    "fedpact_client.first_model writes what a trainer learns into the charter"
+                    f"charter, model: {name}: expected {expected}, as {project.silos[0].trainer} learns it, "
+                    f"found {found}; fedpact_client.first_model writes what a trainer learns into the charter"
                 )
 
     def _check_task(self, initial: Weights) -> None:
