@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -19,15 +19,15 @@ import pytest
 from fedpact.artifacts.charter import parse_toml
 from fedpact.artifacts.dtypes import DTYPES
 from fedpact.artifacts.weights import Layout, Tensor
-from fedpact.errors import CharterError, FedpactError, InputError
+from fedpact.errors import CharterError, FedpactError, InputError, TrainingFailed
 from fedpact_client.first_model import first_model, model_section, write_first_model
-from fedpact_simulation.new import KINDS, next_steps, write_project
+from fedpact_simulation.new import next_steps, write_project
 from fedpact_simulation.project import read_project
 from fedpact_simulation.setup import prepare
-from fedpact_simulation.training import ProjectTraining, TrainingHere
+from fedpact_simulation.training import ProjectTraining, TrainingElsewhere, TrainingHere
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import FEDPACT, fedpact
+from runs import FEDPACT
 
 FILES = {
     "README.md",
@@ -73,13 +73,6 @@ def _forgotten() -> Iterator[None]:
         yield
 
 
-def _simulate(directory: Path, *arguments: str) -> dict[str, Any]:
-    done = fedpact("simulate", directory, *arguments, "--json", cwd=directory.parent)
-    assert (done.returncode, done.stderr) == (0, "")
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
-
-
 def test_a_newcomers_two_commands(tmp_path: Path) -> None:
     """They end with a model of the newcomer's own estimator that has learned, on a record that was audited."""
     command = '"$0" new mine && "$0" simulate mine'
@@ -116,12 +109,26 @@ def test_a_projects_readme_leaves_nothing_to_fill_in(made: Path) -> None:
     assert all((made / name.rstrip("/")).exists() for name in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE))
 
 
-def test_any_number_of_threads_trains_the_same_models(mine: Path) -> None:
-    """In this process or others."""
-    options = ("--ledger", "memory", "--rounds", "2", "--threads")
-    one, two = (_simulate(mine, *options, threads) for threads in ("1", "2"))
-    assert one["rounds"] == two["rounds"]
-    assert one["metrics"]["accuracy"] > 0.85
+def test_any_process_trains_the_same(mine: Path) -> None:
+    """This one or another, each with the silos of its part. What fails in a silo's code is named with its line."""
+    failing = "class Failing:\n def __init__(*_): ...\n def evaluate(*_): ...\n def fit(*_):\n  return {}['x']\n"
+    _written(mine, "ward.py", failing)
+    _written(mine, "silo-3/fedpact.toml", 'trainer = "ward:Failing"\n')
+    setup = prepare(str(mine))
+    config = {**setup.charter.trainer, "round": 1}
+    found = []
+    for training in (TrainingHere(), TrainingElsewhere(2)):
+        with contextlib.closing(training):
+            training.assign(setup.assignment)
+            weights = setup.start_from(training.initial())
+            fits = [training.fit(silo, weights, config) for silo in (0, 1)]
+            assert min(fit.metrics["accuracy"] for fit in fits) > 0.8
+            found.append([({name: each.tobytes() for name, each in fit.weights.items()}, fit.metrics) for fit in fits])
+            failed = KeyError if isinstance(training, TrainingHere) else TrainingFailed
+            with pytest.raises(failed) as caught:
+                training.fit(2, weights, config)
+    assert found[0] == found[1]
+    assert str(caught.value) == "trainer: KeyError: 'x' (ward.py, line 5, in fit)"
 
 
 def test_the_model_is_written_once_more_after_a_change(mine: Path) -> None:
@@ -239,19 +246,6 @@ def test_a_trainer_without_a_first_model_starts_from_zeros(mine: Path) -> None:
     assert not any(array.any() for array in started.values())
 
 
-def test_what_fails_in_a_trainer_is_named_with_its_line(mine: Path) -> None:
-    """In another process than the one that says so."""
-    failing = "class Failing:\n def __init__(*_): ...\n def evaluate(*_): ...\n def fit(*_):\n  return {}['x']\n"
-    _written(mine, "ward.py", failing)
-    for number in (1, 2):
-        _written(mine, f"silo-{number}/fedpact.toml", 'trainer = "ward:Failing"\n')
-    done = fedpact("simulate", mine, "--ledger", "memory", "--threads", "2", cwd=mine.parent)
-    assert done.returncode == 1
-    assert "silo 1: " in done.stderr
-    assert "trainer: KeyError: 'x' (ward.py, line 5, in fit)" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
 def test_the_example_is_a_project_too(tmp_path: Path) -> None:
     """One without code of its own. Its silos together judge a model, each by the samples that it has."""
     write_project(tmp_path / "trial", "table", 3)
@@ -300,9 +294,9 @@ def test_an_empty_directory_is_filled(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_kind_that_there_is_not_gets_a_suggestion(tmp_path: Path) -> None:
     """And nothing is made."""
-    done = fedpact("new", "mine", "--kind", "sklearn", cwd=tmp_path)
-    expected = f"kind: expected one of {', '.join(KINDS)}, found 'sklearn'; did you mean scikit-learn?"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"fedpact: error: {expected}\n")
+    expected = "kind: expected one of scikit-learn, numpy, torch, found 'sklearn'; did you mean scikit-learn?"
+    with pytest.raises(InputError, match=re.escape(expected)):
+        write_project(tmp_path / "mine", "sklearn", 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from fedpact.artifacts.weights import Layout, Tensor, Weights
 from fedpact.errors import CharterError, InputError, TrainingFailed
+from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 
 from fedpact_client.data import Data
@@ -60,6 +61,7 @@ _DTYPES = {
     torch.int8: "I8",
     torch.uint8: "U8",
 }
+_OPTIMISERS = ("sgd", "adam", "adamw")
 _SCORED_AT_ONCE = 1024
 
 
@@ -107,7 +109,8 @@ def make_optimiser(parameters: Any, config: Config) -> Any:
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    raise CharterError(f"trainer.optimiser: expected one of sgd, adam, adamw, found {name!r}")
+    near = did_you_mean(str(name), _OPTIMISERS)
+    raise CharterError(f"trainer.optimiser: expected one of {', '.join(_OPTIMISERS)}, found {name!r}{near}")
 
 
 class TorchTrainer:

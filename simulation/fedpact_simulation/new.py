@@ -27,7 +27,6 @@ from fedpact.files import write_atomically
 from fedpact.suggestion import did_you_mean
 from fedpact_client.first_model import GENESIS, write_first_model
 from fedpact_client.loading import load_trainer
-from sklearn.datasets import load_digits
 
 FIRST_PORT = 9000
 KINDS = ("scikit-learn", "numpy", "torch")
@@ -204,6 +203,8 @@ def _readme(template: str, silos: list[str]) -> str:
 
 def _tables(silos: int) -> list[str]:
     """The data set in equal shares, as CSV."""
+    from sklearn.datasets import load_digits  # Only now: it takes a second.
+
     features, targets = load_digits(return_X_y=True)
     samples = np.column_stack([features, targets]).astype(np.int64)
     dealt = np.random.default_rng(silos).permutation(samples)
