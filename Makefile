@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/slither $(VENV)/numpys $(VENV)/torch  ## What needs a real chain node, a compiler, slither, PyTorch or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/clients $(VENV)/slither $(VENV)/numpys $(VENV)/torch  ## What needs a real chain node, IPFS nodes and clients, a compiler, slither, PyTorch or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -69,6 +69,20 @@ $(VENV)/nodes: $(VENV)/made tests/nodes/package.json
 	@echo "installing a chain node and a compiler into .cache/nodes (once)"
 	@mkdir -p .cache/nodes && cp tests/nodes/package.json .cache/nodes/
 	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+$(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client/helia.mjs
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with IPFS clients need Node.js 20 or later" >&2; exit 1; }
+	@echo "installing IPFS clients into .cache/client (once; 100 MB)"
+	@mkdir -p .cache/client && cp tests/nodes/client/* .cache/client/
+	@cd .cache/client && npm install --silent --no-fund --no-audit --no-package-lock --ignore-scripts
+	@touch $@
+
+$(VENV)/ipfs: $(VENV)/made tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with real nodes need Node.js 20 or later" >&2; exit 1; }
+	@echo "installing an IPFS node into .cache/ipfs-node (once; some minutes)"
+	@mkdir -p .cache/ipfs-node && cp tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs .cache/ipfs-node/
+	@cd .cache/ipfs-node && npm install --silent --ignore-scripts --no-fund --no-audit --no-package-lock
 	@touch $@
 
 # slither wants an older web3 than we do.

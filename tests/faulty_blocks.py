@@ -18,6 +18,7 @@ class FaultyBlocks:
         silent: addresses for which it gives no answer, as a gateway out of reach.
         read: how often each address was asked for.
         written: the addresses put, in order.
+        distant: whether it says that its blocks take long to come.
     """
 
     def __init__(self, inner: Blocks | None = None) -> None:
@@ -28,6 +29,7 @@ class FaultyBlocks:
         self.silent: set[Cid] = set()
         self.read: collections.Counter[Cid] = collections.Counter()
         self.written: list[Cid] = []
+        self.distant = False
 
     def get(self, cid: Cid) -> bytes:
         self.read[cid] += 1

@@ -38,7 +38,7 @@ class Gateway:
                 asked.append(self.requestline)
                 answer(self)
 
-            do_HEAD = do_GET  # noqa: N815  # As the standard library calls it.
+            do_HEAD = do_POST = do_GET  # noqa: N815  # As the standard library calls it.
 
             def log_message(self, *arguments: object) -> None:
                 pass

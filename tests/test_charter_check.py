@@ -88,6 +88,14 @@ def test_every_mistake_has_its_line(tmp_path: Path) -> None:
             [(9, "rule.code: expected the sha256"), (16, "limits.min_score: expected at most max_score, found 2")],
         ),
         ([('name = "fedavg"', 'name = "fedmean"')], [(9, "rule.name: expected one of fedavg, ")]),
+        (
+            [('name = "fedavg"', 'name = "fedmean"'), ("[limits]", '[limits]\nmin_score = "2"')],
+            [(9, "rule.name: expected one of fedavg, "), (16, "limits.min_score: expected at most max_score")],
+        ),
+        (
+            [('name = "fedavg"', 'name = "fedmean"'), ("quorum = 3", 'quorum = "3"')],
+            [(9, "rule.name: expected one of fedavg, "), (12, "rounds.quorum: expected ")],
+        ),
         ([("[stop]", '[optimiser]\nname = "fedsgd"\n[stop]')], [(17, "optimiser.name: expected one of ")]),
         ([("[stop]", '[optimiser]\nname = "fedavgm"\n[stop]')], [(17, "optimiser.parameters: fedavgm ")]),
         (

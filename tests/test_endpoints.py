@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from fedpact.ledger.record import Record
 from fedpact.settings import load
 from hypothesis import given
 from hypothesis import strategies as st
+from rpc_server import Answer, Request, Server
 from scripted_node import CONTRACT, ScriptedNode
 from web3 import Web3
 from web3.exceptions import Web3RPCError
@@ -35,70 +35,6 @@ from web3.exceptions import Web3RPCError
 QUICK = Patience(
     connect=0.5, answer=0.5, total=5.0, laps=3, pause=0.01, longest_pause=1.0, survey=0.2, max_bytes=1 << 20
 )
-
-Answer = Callable[["Request", Any], None]
-
-
-class Request(BaseHTTPRequestHandler):
-    """One request; `server.behave` answers it."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)  # type: ignore[attr-defined]
-        try:
-            self.server.behave(self, asked)  # type: ignore[attr-defined]
-        except OSError:
-            self.close_connection = True  # The client has gone, as some tests want it to.
-
-    def give(self, body: bytes, status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    """An endpoint that behaves as it is told.
-
-    Attributes:
-        asked: every request's body.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, behave: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), Request)
-        self.behave, self.asked = behave, []  # type: ignore[var-annotated]
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v3/SECRET"
-
-    def methods(self, name: str) -> int:
-        """How often a method was asked for."""
-        return sum(isinstance(asked, dict) and asked["method"] == name for asked in self.asked)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
-    """Starts servers, and ends them."""
-    servers: list[Server] = []
-
-    def start(behave: Answer) -> Server:
-        servers.append(Server(behave))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from anvil import running
 from deployments import CHARTER, CHARTER_TOML, write_federation
@@ -29,6 +30,7 @@ from fedpact.store.unixfs import add
 from fedpact.workdir import address_of
 from fedpact_simulation.devnet import EthTesterNode, accounts
 from runs import fedpact
+from safetensors.numpy import load_file
 from web3 import Web3
 
 KEYS = accounts(8)
@@ -275,6 +277,24 @@ def test_a_model_is_verified_before_it_is_there(place: Place) -> None:
     place.answer("model", "get", "-o", "model.safetensors")
     assert address_of(output) == current.model
     assert not (place.directory / "empty").exists()
+
+
+def test_one_tensor_of_a_model(place: Place) -> None:
+    """It comes as a file of its own, which any library opens; one that is not there is named."""
+    layout = CHARTER.layout()
+    weights = {"bias": np.arange(3, dtype=np.float32), "weight": np.arange(12, dtype=np.float32).reshape(4, 3)}
+    place.publish(layout.encode(weights), layout.encode(weights))
+    for name, array in weights.items():
+        told = place.answer("model", "get", "--tensor", name, "-o", "tensor.safetensors")
+        output = place.directory / "tensor.safetensors"
+        assert told["bytes"] == output.stat().st_size
+        found = load_file(output)
+        assert list(found) == [name]
+        assert np.array_equal(found[name], array)
+    assert place.refused("model", "get", "--tensor", "other", "-o", "x", code=2) == (
+        "tensor: expected one of the model's (bias, weight), found 'other'"
+    )
+    assert not (place.directory / "x").exists()
 
 
 def test_what_is_no_federation_is_one_line(place: Place) -> None:

@@ -333,6 +333,47 @@ def test_a_block_that_comes_fast_enough_may_take_longer_than_the_first_seconds(m
         gateway.close()
 
 
+def test_blocks_that_share_a_slow_line_have_the_time_that_one_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight at once over a line that brings one in half of its time take four times as long as one may, and come."""
+    monkeypatch.setattr(gateway_module, "_FIRST_SECONDS", 0.5)
+    monkeypatch.setattr(gateway_module, "_FLOOR", 20_000)
+    seconds, piece = 0.5, 500
+    blocks = {Cid.of(data): data for data in (bytes([each]) * 10_000 for each in range(8))}
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        data = blocks[Cid.parse(to.path.split("/")[-1].partition("?")[0])]
+        respond(to, length=len(data))
+        for start in range(0, len(data), piece):
+            time.sleep(0.1)  # An eighth of a line of 40 kB/s.
+            to.wfile.write(data[start : start + piece])
+            to.wfile.flush()
+
+    with Gateway(answer) as server:
+        gateway = GatewayBlocks(server.url, seconds=seconds)
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda cid: fetch(gateway, cid), blocks)) == list(blocks.values())
+        assert time.monotonic() - began > 3 * seconds
+        gateway.close()
+
+
+def test_bodies_that_all_trickle_are_given_up_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of requests to a gateway that trickles ends after the first seconds, not after as many times more."""
+    monkeypatch.setattr(gateway_module, "_FIRST_SECONDS", 1.0)
+    with Gateway(trickling_body) as server:
+        gateway = GatewayBlocks(server.url, seconds=SECONDS)
+        began = time.monotonic()
+
+        def ask(number: int) -> None:
+            with pytest.raises(Unreachable, match="no answer in time"):
+                gateway.get(Cid.of(bytes([number])))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(8)))
+        assert time.monotonic() - began < 2 * SECONDS + 1
+        gateway.close()
+
+
 def test_connections_are_kept_and_shared_by_threads() -> None:
     """Many threads read through few connections, each its own block."""
     pieces = {Cid.of(data): data for data in (bytes([each]) * 70_000 for each in range(40))}

@@ -191,8 +191,10 @@ def check(stage: Stage, number: int, expected: tuple[bytes, State]) -> None:
 # ------------------------------------------------------------------------------------------------- which state goes on
 
 
-def test_the_state_goes_from_round_to_round(stage: Stage) -> None:
+@pytest.mark.parametrize("distant", [False, True])
+def test_the_state_goes_from_round_to_round(stage: Stage, distant: bool) -> None:
     """Over four rounds, with a coordinator that is killed after every step; an audit derives the same."""
+    stage.blocks.distant = distant
     expected = (stage.genesis, at_first(name_of(stage), stage.layout))
     for _ in range(4):
         number = stage.publish()

@@ -37,8 +37,8 @@ from fedpact_client.silo import Silo
 from fedpact_client.status import statuses
 from fedpact_coordinator.service import CoordinatorService
 from gateways import respond
+from rpc_server import Answer, Request, Server
 from services import Federation
-from test_endpoints import Answer, Request, Server
 from test_verification import AddTen
 from web3 import Web3
 
@@ -130,21 +130,6 @@ def join(federation: Federation) -> Iterator[Callable[..., Party]]:
     yield start
     for party in joined:
         party.close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
-    """Starts endpoints, and ends them."""
-    servers: list[Server] = []
-
-    def start(behave: Answer) -> Server:
-        servers.append(Server(behave))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def free_url() -> str:

@@ -22,6 +22,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "first_block": ("12", 12),
     "confirmations": ("finalized", "finalized"),
     "store": ("here,gateway+http://b:1/", ("here", "gateway+http://b:1/")),
+    "write": ("all", "all"),
     "key_file": ("owner.json", Path("owner.json")),
     "password_file": ("word", Path("word")),
     "state": ("kept", Path("kept")),

@@ -58,7 +58,7 @@ def test_what_a_run_leaves(digits: tuple[Path, dict[str, Any]]) -> None:
     first = record.read(directory / "ledger.jsonl").entries[0].event
     assert isinstance(first, Founded)
     assert address((directory / "genesis.safetensors").read_bytes()) == first.genesis
-    assert {path.name for path in (directory / "store").iterdir()} == {"blocks"}
+    assert {path.name for path in (directory / "store").iterdir()} == {"blocks", "pins"}
     assert str(address((directory / "model.safetensors").read_bytes())) == said["model"] == said["rounds"][-1]["model"]
     assert json.loads((directory / "result.json").read_bytes()) == said
     assert {"task", "silos", "seed", "ledger", "rounds", "model", "metrics", "audit", "seconds"} <= set(said)

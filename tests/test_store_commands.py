@@ -120,6 +120,10 @@ def test_requests_are_logged_only_where_that_is_asked_for(tmp_path: Path) -> Non
 
 
 CID = str(address(b"not here"))
+A = "0x" + "5" * 40
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # Nothing is bound.
+NOBODY = "http://127.0.0.1:9"
+SIGNED = ("--contract", A, "--key-file", "key", "--chain-id", "5")
 
 
 @pytest.mark.parametrize(
@@ -132,19 +136,37 @@ CID = str(address(b"not here"))
         (("get", CID, "-o", "out", "--store", "http://host"), 2, "found a URL of 'http'"),
         (("stat", CID, "--size", "9999999"), 1, "expected 10 leaves"),
         (("add", "nothing"), 1, "nothing: No such file or directory"),
-        (("add", "file", "--store", "gateway+http://host"), 2, "expected a directory first"),
+        (("add", "file", "--store", "gateway+http://host"), 2, "expected a directory or an IPFS node first"),
         (("cid", "."), 1, ".: not a file"),
         (("serve", "file"), 2, "file: expected a directory with blocks, found something else"),
         (("serve", ".", "--host", "203.0.113.1"), 2, "cannot listen there"),
+        (("serve", ".", "--members"), 2, "contract: expected --contract, the variable FEDPACT_CONTRACT or"),
+        (("serve", ".", "--members", "--host", EVERYWHERE), 2, "members: expected --public-url URL, what others ask"),
+        (("serve", ".", "--public-url", "ftp://SECRET"), 2, "URL: expected http://host:port or https://host, in ASCII"),
+        (
+            ("serve", ".", "--members", "--contract", A, "--rpc", NOBODY),
+            1,
+            f"rpc: eth_chainId: {NOBODY}: no connection",
+        ),
+        (("get", CID, "-o", "out", "--store", "member+http://host"), 2, "contract: expected --contract, the var"),
+        (
+            ("get", CID, "-o", "out", "--store", "member+http://host", "--contract", A),
+            2,
+            "stores of members are signed:",
+        ),
+        (("get", CID, "-o", "out", "--store", "member+http://SECRET:0", *SIGNED), 2, "URL: expected http://host:port"),
+        (("stat", CID, "--store", f"member+{NOBODY}", *SIGNED), 1, f"gateway {NOBODY}: cannot be reached"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     """It names the thing, what was expected and what was found; nothing is left behind."""
     (tmp_path / "file").write_bytes(b"file")
+    (tmp_path / "key").write_bytes(b"1" * 64)
     done = fedpact("store", *arguments, cwd=tmp_path)
     assert done.returncode == code
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert "SECRET" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -167,4 +189,4 @@ def test_without_a_command_there_is_help(tmp_path: Path) -> None:
     """All commands are named."""
     done = fedpact("store", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("add", "cid", "get", "serve", "stat"))
+    assert all(name in done.stdout for name in ("add", "check", "cid", "gc", "get", "pin", "serve", "stat", "unpin"))

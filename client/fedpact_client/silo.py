@@ -11,13 +11,15 @@ import numpy as np
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.audit import Verdict
-from fedpact.errors import ContentError, ContractRejected, FedpactError, TrainingFailed
+from fedpact.errors import BlockMismatch, BlockMissing, ContentError, ContractRejected, FedpactError, TrainingFailed
+from fedpact.keeping import when_verified
 from fedpact.ledger.actions import Attest, Submit
 from fedpact.ledger.facts import SCORE_UNIT, Address, RoundNumber, Update
 from fedpact.ledger.port import Follower, Ledger, Posted, Receipt
 from fedpact.ledger.view import Round, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, open_file
 
 from fedpact_client.blame import in_words
@@ -80,14 +82,14 @@ class Silo:
         return owe(view, now, self._charter, self._accepted, self.account)
 
     def prepare(self, debt: Train) -> Prepared:
-        """Trains for a round, unless that was done before, and stores the update. Nothing is on the ledger yet.
+        """Trains for a round, unless that was done before, stores the update and pins it. Nothing is on the ledger yet.
 
         Raises:
             TrainingFailed: the trainer failed, or gave something that would be excluded.
             FedpactError: the base cannot be read, or the update cannot be stored.
         """
         known = self.journal.update(debt.round, debt.base)
-        if known is not None and self._blocks.has(known.cid):
+        if known is not None and self._has(known.cid):
             return Prepared(debt.round, known)
         layout = self._charter.layout()
         base = layout.decode(open_file(self._blocks, debt.base, layout.size).read())
@@ -109,6 +111,7 @@ class Silo:
             logger.debug("round %d: trainer", debt.round, exc_info=True)
             raise TrainingFailed(f"round {debt.round}: trainer: {in_words(error)}") from error
         dag = add(self._blocks, encoded)
+        hold(self._blocks, dag.root)
         update = Update(dag.root, operator.index(fit.samples), score, dag.size)
         self.journal.trained(debt.round, debt.base, update)
         return Prepared(debt.round, update)
@@ -201,7 +204,24 @@ class Silo:
                 action = Attest(origin.number, False, self._verifier.report(origin, found, view.head))
                 receipt = self._ledger.send(self.account, action)
             self.journal.verified(origin.number, origin.model, verdict, detail)
+        if verdict not in (Verdict.DIFFERS.value, Verdict.UNCHECKED.value):
+            self._pin_verified(origin)
         return verdict, receipt
+
+    def _pin_verified(self, origin: Round) -> None:
+        """Keeps a model that was found to be right. Where not all of it can be had, others have to keep it."""
+        try:
+            hold(self._blocks, *when_verified(origin))
+        except (BlockMissing, BlockMismatch) as error:
+            logger.warning("round %d: its model is not kept here: %s", origin.number, error)
+
+    def _has(self, update: Cid) -> bool:
+        """Whether an update of its own is in the store, to stay; else it is trained once more."""
+        try:
+            hold(self._blocks, update)
+        except (BlockMissing, BlockMismatch):
+            return False
+        return self._blocks.has(update)
 
     def _check(self, debt: Train, fit: Fit, metrics: Metrics) -> int:
         """What would be excluded is not submitted: the silo's owner hears of it at once. Returns the score, as the

@@ -13,8 +13,9 @@ from fedpact.audit.round import audit_round
 from fedpact.errors import BlockMismatch, BlockMissing, FedpactError
 from fedpact.ledger.facts import Hash, Identity
 from fedpact.ledger.view import Round
-from fedpact.store.blocks import Blocks, fetch
+from fedpact.store.blocks import Blocks, fetch, is_distant
 from fedpact.store.cid import Cid
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, leaf_count
 
 
@@ -59,7 +60,9 @@ class Verifier:
         """
         scope = Scope(current.number, current.number)
         whole = Audit(scope, rounds=[found], published=[current], head=head)
-        return add(self._blocks, report(self._identity, whole).encode()).root
+        root = add(self._blocks, report(self._identity, whole).encode()).root
+        hold(self._blocks, root)
+        return root
 
 
 class _Intact:
@@ -67,6 +70,11 @@ class _Intact:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
+
+    @property
+    def distant(self) -> bool:
+        """Whether the store is."""
+        return is_distant(self._blocks)
 
     def get(self, cid: Cid) -> bytes:
         try:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from fedpact.artifacts import charter as charters
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import ASSERTED, Line, Manifest
 from fedpact.derivation import Derivation, derive
 from fedpact.errors import BlockMismatch, BlockMissing, ContentError, FedpactError, StoreError
+from fedpact.keeping import for_publication
 from fedpact.ledger.actions import CancelRound, OpenRound, Publish
 from fedpact.ledger.facts import NO_TERMS, Address, Hash
 from fedpact.ledger.port import Follower, Ledger, Receipt
 from fedpact.ledger.view import Round, Submission, View
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, open_file
 
 from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
@@ -104,6 +107,7 @@ class Coordinator:
             opens_next = decision.opens_next and charter is self._charters.get(view.charter)
             upcoming = charter.terms(self._ledger.now()) if opens_next else NO_TERMS
             manifest = add(self._blocks, derived.manifest.encode())
+            hold(self._blocks, *for_publication(derived.manifest, manifest.root))
             logger.info("round %d: publishing %s", current.number, derived.model.root)
             action = Publish(current.number, current.transcript, derived.model.root, manifest.root, upcoming)
             return decision, self._ledger.send(self._account, action)
@@ -182,9 +186,9 @@ class Coordinator:
 def _is_here(blocks: Blocks, cid: Cid, size: int) -> bool:
     """Whether all of an update can be read."""
     try:
-        file = open_file(blocks, cid, size)
-        for index in range(len(file.leaves)):
-            file.leaf(index)
+        with closing(open_file(blocks, cid, size).each()) as leaves:
+            for _ in leaves:
+                pass
     except (BlockMissing, BlockMismatch):
         return False
     except ContentError:

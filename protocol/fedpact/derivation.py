@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedpact.artifacts import manifest as manifests
@@ -29,8 +29,9 @@ from fedpact.ledger.view import Round, Submission
 from fedpact.rules import FedAvg, Optimiser
 from fedpact.rules.engine import Fault, Outcome, aggregate, fault_in
 from fedpact.selection import Selection, select
-from fedpact.store.blocks import Blocks
+from fedpact.store.blocks import Blocks, is_distant
 from fedpact.store.cid import Cid
+from fedpact.store.transfer import at_once, in_order
 from fedpact.store.unixfs import Dag, File, add_leaf, add_nodes, open_file
 
 _UNAVAILABLE = Fault(manifests.ASSERTED, "could not be fetched by the coordinator")
@@ -106,17 +107,16 @@ def derive(
 
     files: dict[int, File] = {}
     submissions = sorted(current.submissions, key=lambda each: each.index)
-    for each in submissions:
-        if each.index in faults or each.index in not_selected:
-            continue
-        try:
-            files[each.index] = open_file(blocks, each.update.cid, layout.size)
-        except (BlockMissing, BlockMismatch):
-            if asserted is not None:
-                raise
+    fetched = [each for each in submissions if each.index not in faults and each.index not in not_selected]
+    for each, found in zip(fetched, _open_all(blocks, [each.update.cid for each in fetched], layout.size), strict=True):
+        if isinstance(found, File):
+            files[each.index] = found
+        elif isinstance(found, InvalidDag):
+            faults[each.index] = Fault("malformed", str(found))
+        elif asserted is not None:
+            raise found
+        else:
             faults[each.index] = _UNAVAILABLE
-        except InvalidDag as error:
-            faults[each.index] = Fault("malformed", str(error))
 
     if sample is not None:
         _inspect(files, sample, faults, layout, threads)
@@ -129,19 +129,22 @@ def derive(
         usable = [each for each in submissions if each.index in files]
         samples = [each.update.samples for each in usable]
         ordered = [files[each.index] for each in usable]
-        moments = None if optimiser is None else _moments(current, optimiser, layout, blocks, into, sample)
-        outcome = aggregate(
-            layout,
-            rule,
-            ordered,
-            samples,
-            keep=lambda _, leaf: add_leaf(into, leaf),
-            base=base,
-            optimiser=optimiser,
-            memory=moments,
-            threads=threads,
-            only=None if sample is None else sample.leaves,
-        )
+        with contextlib.ExitStack() as stack:
+            moments: Moments | None = None
+            if optimiser is not None:
+                moments = stack.enter_context(_moments(current, optimiser, layout, blocks, into, sample))
+            outcome = aggregate(
+                layout,
+                rule,
+                ordered,
+                samples,
+                keep=lambda _, leaf: add_leaf(into, leaf),
+                base=base,
+                optimiser=optimiser,
+                memory=moments,
+                threads=threads,
+                only=None if sample is None else sample.leaves,
+            )
         _drop(usable, outcome, files, faults, raising=asserted is not None)
         if outcome.leaves:
             leaves = outcome.leaves
@@ -206,6 +209,20 @@ def _faults_on_ledger(current: Round, charter: Charter, layout: Layout) -> dict[
         else:
             first_with.setdefault(update.cid, each)  # One that is excluded itself takes nobody's place.
     return faults
+
+
+def _open_all(
+    blocks: Blocks, roots: Sequence[Cid], size: int
+) -> Iterator[File | BlockMissing | BlockMismatch | InvalidDag]:
+    """The files of updates, or why they cannot be opened."""
+
+    def opened(place: int) -> File | BlockMissing | BlockMismatch | InvalidDag:
+        try:
+            return open_file(blocks, roots[place], size)
+        except (BlockMissing, BlockMismatch, InvalidDag) as error:
+            return error
+
+    return in_order(opened, range(len(roots)), at_once(blocks))
 
 
 def _drop(
@@ -284,6 +301,7 @@ class _Base:
         self._root = root
         self._layout = layout
         self._open = functools.cache(lambda: open_file(blocks, root, layout.size))
+        self.distant = is_distant(blocks)
 
     def address(self, index: int) -> Cid:
         """As `File.address`. Raises InvalidStart where the base is no such file."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +30,33 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def continuing(path: Path) -> Iterator[int]:
+    """As `replacing`, but an error leaves what was written, if anything was, and the next time it is there again.
+
+    Yields:
+        The descriptor of the file under its temporary name, to read and to write. Nobody says that what is in it is
+        right: a power cut may have left anything.
+
+    Raises:
+        OSError: it cannot be written, or another process is writing it.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    partial = path.with_name(f".{path.name}.partial")
+    descriptor = _open_alone(partial)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+        partial.replace(path)
+    except BaseException:
+        if os.fstat(descriptor).st_size == 0:
+            partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a whole file as `replacing` does.
 
@@ -36,6 +65,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with replacing(path) as file:
         file.write(data)
+
+
+def _open_alone(path: Path) -> int:
+    """Opens a file, made if need be, that no other process has opened so."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EEXIST, f"{path.name} is in the way, and is not a file")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    return descriptor
+            os.close(descriptor)  # Who had it has just renamed or removed it.
+        except BlockingIOError:
+            os.close(descriptor)
+            raise OSError(errno.EBUSY, f"another process is writing it, as {path.name}") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
 
 
 def create(path: Path, data: bytes) -> None:

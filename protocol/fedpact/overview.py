@@ -12,7 +12,7 @@ from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Manifest
 from fedpact.ending import mean_score
-from fedpact.errors import ContentError, StoreError
+from fedpact.errors import BlockMismatch, ContentError, StoreError
 from fedpact.ledger.events import Entry, RoundCancelled, RoundOpened, RoundPublished
 from fedpact.ledger.facts import FOREVER, NO_HASH, SCORE_UNIT, ZERO_ADDRESS, Phase
 from fedpact.ledger.view import Round, Status, View
@@ -57,10 +57,12 @@ class Documents:
 
     Attributes:
         missing: by address, why a document could not be read.
+        unavailable: those of which that may be otherwise with another store: nobody knows what they say.
     """
 
     def __init__(self, blocks: Blocks) -> None:
         self.missing: dict[Cid, str] = {}
+        self.unavailable: set[Cid] = set()
         self._blocks = blocks
         self._charters: dict[Cid, Charter | None] = {}
 
@@ -82,6 +84,8 @@ class Documents:
             return fetch()
         except (StoreError, ContentError) as error:
             self.missing[cid] = str(error)
+            if isinstance(error, StoreError | BlockMismatch):
+                self.unavailable.add(cid)
             return None
 
 

@@ -47,7 +47,8 @@ class Settings:
         first_block: no entry is in an earlier block.
         confirmations: blocks on top of an entry's own before it counts, or what the node calls so; none where the
             charter decides.
-        store: where blocks are, as paths or URLs; the first is written to.
+        store: where blocks are, as paths or URLs.
+        write: whether the first of them is written to, or all but gateways.
         state: the directory for journal, lock and cache.
         max_fee: wei that a unit of gas may cost; none where nobody said.
         trainer: `module:factory`.
@@ -69,6 +70,7 @@ class Settings:
     first_block: int
     confirmations: int | Literal["safe", "finalized"] | None
     store: tuple[str, ...]
+    write: Literal["first", "all"]
     key_file: Path | None
     password_file: Path | None
     state: Path
@@ -305,6 +307,13 @@ def _all() -> tuple[Setting, ...]:
             _confirmations,
         ),
         Setting("store", "PLACE", "A directory or URL of a store; the first is written to.", _store, ("store",), True),
+        Setting(
+            "write",
+            "WHICH",
+            "Stores to write to: first, or all but gateways.",
+            _text("first or all", "first|all"),
+            "first",
+        ),
         Setting("key_file", "FILE", "The key: a keystore, or 64 hexadecimal digits. Else FEDPACT_KEY.", _path),
         Setting("password_file", "FILE", "The keystore's password. Else FEDPACT_PASSWORD, else asked for.", _path),
         Setting("state", "DIR", "Journal, lock and cache.", _path, Path("state")),

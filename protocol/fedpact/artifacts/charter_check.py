@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,7 @@ def check(path: Path) -> tuple[Charter | None, list[Mistake]]:
     """Reads a charter, and finds all that is wrong with it in the order of the file.
 
     Returns:
-        The charter where there is no mistake in itself; it may still name a rule that is not installed here, which is
-        then the one mistake.
+        The charter where there is no mistake in itself; it may still name a rule that is not installed here.
 
     Raises:
         CharterError: the file cannot be read, or is longer than any charter.
@@ -75,20 +75,36 @@ def _check(value: dict[str, Any]) -> tuple[Charter | None, list[tuple[Place, str
     except ValidationError as error:
         mistakes: list[Any] = error.errors(include_url=False)
     else:
-        try:
-            charter.check_installed()
-        except NotInstalled as error:
-            return charter, [(("rule" if str(error).startswith("rule") else "optimiser",), str(error))]
-        return charter, []
+        return charter, list(_not_installed(charter, ()))
     cause = mistakes[0].get("ctx", {}).get("error")
     if isinstance(cause, Contradictions):  # They are looked for only where there is nothing else.
-        return None, list(cause.all)
+        return None, [*cause.all, *_not_installed(_parts(value, set()), cause.all)]
     found: list[tuple[Place, str]] = []
     for mistake in mistakes:
         place, message = in_words(mistake, Charter)
         found.append((place, f"{canonical.shown('.'.join(map(str, place)))}: {message}"))
     wrong = {str(place[0]) for place, _ in found if place}
-    return None, [*found, *contradictions(_parts(value, wrong), wrong)]
+    parts = _parts(value, wrong)
+    found += contradictions(parts, wrong)
+    return None, [*found, *_not_installed(parts, found)]
+
+
+def _not_installed(charter: Charter, found: Sequence[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
+    """The rule and the optimiser, where they are not here, unless something else was found to be wrong with them."""
+    wrong = {str(place[0]) for place, _ in found if place}
+    made: list[tuple[set[str], Callable[[], object]]] = [
+        ({"rule", "before"}, charter.make_rule),
+        ({"optimiser"}, charter.make_optimiser),
+    ]
+    for sections, make in made:
+        try:
+            if not sections & wrong:
+                make()
+        except NotInstalled as error:
+            section = next(each for each in ("rule", "before", "optimiser") if str(error).startswith(each))
+            yield (section,), str(error)
+        except CharterError:
+            pass  # Said already.
 
 
 def _parts(value: dict[str, Any], wrong: set[str]) -> Charter:

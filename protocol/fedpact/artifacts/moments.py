@@ -18,11 +18,14 @@ from fedpact.errors import ContentError, InvalidStart
 from fedpact.rules.optimiser import Optimiser
 from fedpact.store.blocks import Blocks, Discard
 from fedpact.store.cid import Cid
+from fedpact.store.transfer import Ahead
 from fedpact.store.unixfs import LEAF, File, add_leaf, add_nodes, open_file
 
 _WIDE, _NARROW = DTYPES["F64"], DTYPES["F32"]
 _CACHED = 8
 """Leaves of a moment that are kept: the next leaf of the model begins in the middle of one."""
+_AHEAD = 4
+"""Leaves of a moment in a distant store that are on their way."""
 
 
 def layout_for(model: Layout) -> Layout:
@@ -47,11 +50,20 @@ class Moments:
         optimiser: whose moments they are.
         before: the file of each moment; none where they are what they are at first.
         into: where the new ones are put.
+        whole: whether all of them are read, so that those of a distant store can be on their way before.
     """
 
-    def __init__(self, model: Layout, optimiser: Optimiser, before: Mapping[str, File] | None, into: Blocks) -> None:
+    def __init__(
+        self,
+        model: Layout,
+        optimiser: Optimiser,
+        before: Mapping[str, File] | None,
+        into: Blocks,
+        *,
+        whole: bool = True,
+    ) -> None:
         self._optimiser = optimiser
-        self._before = None if before is None else [_Reader(name, before[name]) for name in optimiser.moments]
+        self._before = None if before is None else [_Reader(name, before[name], whole) for name in optimiser.moments]
         self._layout = layout_for(model)
         self._starts: dict[str, int] = {}
         position = len(self._layout.header)
@@ -60,6 +72,14 @@ class Moments:
                 self._starts[name] = position
                 position += model.count(name) * _kept_as(dtype).itemsize
         self._after = [_Writer(self._layout, into) for _ in optimiser.moments]
+
+    def __enter__(self) -> Moments:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends what reads ahead."""
+        for reader in self._before or ():
+            reader.close()
 
     def read(self, run: Run) -> list[Floats]:
         """Each moment of a run's elements, from before.
@@ -108,7 +128,7 @@ class ComparedMoments(Moments):
     def __init__(
         self, model: Layout, optimiser: Optimiser, before: Mapping[str, File] | None, published: Mapping[str, File]
     ) -> None:
-        super().__init__(model, optimiser, before, Discard())
+        super().__init__(model, optimiser, before, Discard(), whole=False)
         self._agreeing = dict(published)
 
     def write(self, run: Run, moments: Sequence[Floats]) -> None:
@@ -161,10 +181,15 @@ def open_moment(blocks: Blocks, name: str, root: Cid, model: Layout) -> File:
 class _Reader:
     """A moment's file."""
 
-    def __init__(self, name: str, file: File) -> None:
+    def __init__(self, name: str, file: File, whole: bool) -> None:
         self._name = name
         self._root = file.root
-        self._leaf = functools.lru_cache(_CACHED)(file.leaf)
+        self._ahead = Ahead(file.leaf, range(len(file.leaves)), _AHEAD if whole and file.distant else 0)
+        self._leaf = functools.lru_cache(_CACHED)(self._ahead.take)
+
+    def close(self) -> None:
+        """Ends what reads ahead."""
+        self._ahead.close()
 
     def read(self, start: int, stop: int, dtype: Dtype) -> Floats:
         """The elements in bytes `start` to `stop`, which are not none. Raises as `Moments.read`."""

@@ -191,6 +191,12 @@ class Layout:
             if max(start, first) < min(stop, last)
         ]
 
+    def place(self, tensor: Tensor) -> tuple[int, int]:
+        """The bytes of the file that are one of the tensors: from, and to before."""
+        before = self.tensors[: self.tensors.index(tensor)]
+        start = len(self.header) + sum(each.nbytes for each in before)
+        return start, start + tensor.nbytes
+
     def count(self, dtype: str) -> int:
         """Elements of a dtype (a key of `DTYPES`)."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors if tensor.dtype == dtype)

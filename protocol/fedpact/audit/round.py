@@ -21,10 +21,10 @@ from fedpact.errors import (
     WrongArithmetic,
 )
 from fedpact.ledger.view import Round
-from fedpact.rules.engine import in_order
 from fedpact.rules.rule import Blockwise
 from fedpact.store.blocks import Blocks, Discard, fetch
 from fedpact.store.cid import Cid
+from fedpact.store.transfer import at_once, in_order
 from fedpact.store.unixfs import leaf_count, open_file
 
 
@@ -77,7 +77,8 @@ def _check_stored(
             return Finding(each.number, f"{what}, block {index}", str(leaf), damage(leaf, error))
         return None
 
-    for finding in in_order(check, range(len(file.leaves)) if leaves is None else leaves, threads):
+    indexes = range(len(file.leaves)) if leaves is None else leaves
+    for finding in in_order(check, indexes, max(threads, at_once(blocks))):
         if finding is not None:
             each.findings.append(finding)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from fedpact.settings import Settings
+from fedpact.errors import InputError
+from fedpact.settings import Settings, key_file
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from fedpact.ledger.ethereum import EthereumLedger
     from fedpact.ledger.port import Follower
+    from fedpact.store.admission import Reader
     from fedpact.store.several import SeveralBlocks
 
 
@@ -64,12 +68,40 @@ def open_follower(ledger: EthereumLedger) -> Follower:
     return Follower(ledger)
 
 
-def open_blocks(settings: Settings, *, writable: bool = True) -> SeveralBlocks:
+def open_blocks(settings: Settings, *, writable: bool = True, account: LocalAccount | None = None) -> SeveralBlocks:
     """The stores as one; its `close` ends it.
+
+    Args:
+        account: signs requests to stores of members; else that of the settings does, where there is such a store.
 
     Raises:
         InputError: one is none that can be opened.
+        LedgerError: there is a store of members, and the node does not say of which chain it is.
     """
     from fedpact.store.opening import open_store
 
-    return open_store(settings.need("store"), writable=writable)
+    return open_store(
+        settings.need("store"), writable=writable, write=settings.write, reader=lambda: _reader(settings, account)
+    )
+
+
+def _reader(settings: Settings, account: LocalAccount | None) -> Reader:
+    """Who signs requests to stores of members: as a part of which federation, and with which key."""
+    from fedpact.cli.asking import ask_password
+    from fedpact.keys import KEY, read_account
+    from fedpact.ledger.answers import asking
+    from fedpact.ledger.facts import Address, Identity
+    from fedpact.store.admission import Reader
+
+    contract, chain_id = Address(settings.need("contract")), settings.chain_id
+    if account is None:
+        file = key_file(settings, os.environ)
+        if file is None and not os.environ.get(KEY):
+            named = f"key_file (FEDPACT_KEY_FILE, fedpact.toml) or the variable {KEY}"
+            raise InputError(f"store: requests to stores of members are signed: expected {named}, found neither")
+        account = read_account(file, os.environ, ask_password, settings.password_file)
+    if chain_id is None:
+        web3 = connect(settings)
+        with closing(cast(Any, web3.provider)), asking("rpc"):
+            chain_id = web3.eth.chain_id
+    return Reader(account, Identity(chain_id, contract))

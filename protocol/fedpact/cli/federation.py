@@ -144,6 +144,7 @@ def amend(
     from fedpact.artifacts.charter import parse_toml
     from fedpact.cli.connection import open_blocks
     from fedpact.overview import Documents
+    from fedpact.store.pins import hold
     from fedpact.store.unixfs import add
 
     new = parse_toml(charter)
@@ -152,6 +153,7 @@ def amend(
         def decide(view: View, own: Address) -> Todo:
             note = _compare(charter, new, Documents(blocks).charter(view.charter), other_model=other_model)
             cid = add(blocks, new.encode()).root
+            hold(blocks, cid)
             todo = administration.amend(view, cid, new.contract_limits())
             where = f"{cid} is in {settings.store[0]}: coordinator and silos must be able to read it there"
             return administration.Todo(todo.actions, [*todo.notes, *([note] if note else []), where])

@@ -13,7 +13,7 @@ import typer
 
 from fedpact.cli.options import READING, AsJson, with_settings
 from fedpact.cli.rounds import the_round
-from fedpact.errors import FedpactError, InvalidWeights, StoreError
+from fedpact.errors import FedpactError, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,38 +36,50 @@ def get(
     settings: Settings,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")],
     number: _Number = None,
+    name: Annotated[
+        str | None, typer.Option("--tensor", metavar="NAME", help="Only this tensor, in a file of its own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a published model to a file, every block of it verified.
 
-    Whether it follows from the members' updates is what `fedpact audit` answers.
+    A whole model goes on where an earlier try was cut off: what that left beside FILE, as .FILE.partial, is hashed, and
+    only the rest is fetched. For a tensor only its blocks are read, and those with the header. Whether a model follows
+    from the members' updates is what `fedpact audit` answers.
 
     \b
     Examples:
       fedpact model get -o model.safetensors
-      fedpact model get --round 3 -o model-3.safetensors
+      fedpact model get --round 3 --tensor encoder.weight -o weight.safetensors
     """
+    from fedpact.artifacts.slices import check_header, tensor_file, tensor_named
+    from fedpact.artifacts.weights import Layout
     from fedpact.cli.connection import open_blocks
     from fedpact.files import replacing
+    from fedpact.store.download import download
 
     published = _published(settings, number)
     with closing(open_blocks(settings, writable=False)) as blocks:
         file, layout = _open(published, blocks)
+        kept, size = 0, file.size
         try:
-            with replacing(output) as written:
-                for index in range(len(file.leaves)):
-                    leaf = file.leaf(index)
-                    if not leaf.startswith(layout.header_in(index)):
-                        raise InvalidWeights(f"model {file.root}: header: not that of the charter's tensors")
-                    written.write(leaf)
+            if name is None:
+                kept = download(file, output, lambda index, leaf: check_header(file, layout, index, leaf))
+            else:
+                tensor = tensor_named(layout, name)
+                size = Layout([tensor]).size
+                with replacing(output) as written, closing(tensor_file(file, layout, tensor)) as pieces:
+                    for piece in pieces:
+                        written.write(piece)
         except OSError as error:
             raise StoreError(f"{output}: cannot be written: {error.strerror}") from None
-    answer = {**published.summary(), "output": str(output), "bytes": file.size}
+        read = {name: each.bytes_read for name, each in blocks.moved.items()}
+    answer = {**published.summary(), "output": str(output), "bytes": size, "kept": kept, "read": read}
     if as_json:
         sys.stdout.write(json.dumps(answer) + "\n")
         return
     published.say()
-    typer.echo(f"output: {output}, {file.size:,} bytes")
+    typer.echo(f"output: {output}, {size:,} bytes" + (f", {kept:,} of them from before" if kept else ""))
 
 
 @model_group.command()

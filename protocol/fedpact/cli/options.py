@@ -47,6 +47,7 @@ ChainId = Annotated[str | None, _setting("chain_id")]
 FirstBlock = Annotated[str | None, _setting("first_block")]
 Confirmations = Annotated[str | None, _setting("confirmations")]
 Store = Annotated[list[str] | None, _setting("store")]
+Write = Annotated[str | None, _setting("write")]
 KeyFile = Annotated[str | None, _setting("key_file")]
 PasswordFile = Annotated[str | None, _setting("password_file")]
 State = Annotated[str | None, _setting("state")]
@@ -69,6 +70,7 @@ FLAGS: Mapping[str, Any] = {
     "first_block": FirstBlock,
     "confirmations": Confirmations,
     "store": Store,
+    "write": Write,
     "key_file": KeyFile,
     "password_file": PasswordFile,
     "state": State,
@@ -91,7 +93,21 @@ READING = ("rpc", "contract", "chain_id", "first_block")
 """The settings of whatever reads a ledger."""
 FEDERATION = (*READING, "confirmations", "store")
 """The settings of whatever reads a federation, its ledger and its artifacts."""
-SERVICE = ("key_file", "password_file", "state", "max_fee", "threads", "poll", "metrics", "log_format", "log_level")
+READER = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
+"""The settings of whatever reads stores: of other than members' stores only the first."""
+
+SERVICE = (
+    "write",
+    "key_file",
+    "password_file",
+    "state",
+    "max_fee",
+    "threads",
+    "poll",
+    "metrics",
+    "log_format",
+    "log_level",
+)
 """What a service is told besides."""
 SENDING = (*READING, "key_file", "password_file", "max_fee")
 """The settings of whatever sends to one."""

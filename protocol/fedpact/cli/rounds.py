@@ -52,7 +52,7 @@ def rounds(settings: Settings, as_json: AsJson = False) -> None:
         )
         for each in found
     ]
-    _table(("round", "status", "base", "submitted", "model", "score", "opened", "ended"), rows)
+    table(("round", "status", "base", "submitted", "model", "score", "opened", "ended"), rows)
     if any(each["submissions"] and not each["mean_score"] for each in found):
         typer.echo("note: scores need the charter, which is in none of the stores here (--store)")
 
@@ -135,7 +135,7 @@ def _show(found: dict[str, Any]) -> None:
         )
         for each in found["submissions"]
     ]
-    _table(("member", "account", "samples", "score", "update", "decision"), rows)
+    table(("member", "account", "samples", "score", "update", "decision"), rows)
     for each in found["attestations"]:
         outcome = "reproduced" if each["reproduced"] else "NOT REPRODUCED"
         typer.echo(f"attested: {outcome} by {each['member']}, report {each['report']}")
@@ -168,10 +168,10 @@ def _time(seconds: int | None) -> str:
         return f"{seconds} s"
 
 
-_LEFT = ("status", "account", "update", "decision", "base", "model", "opened", "ended")
+_LEFT = ("status", "account", "update", "decision", "base", "model", "opened", "ended", "kind", "address", "in stores")
 
 
-def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as what is in them: what reads them further need not fear a line that was broken."""
     from fedpact.cli.audit import printable
 

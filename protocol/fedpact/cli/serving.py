@@ -57,7 +57,7 @@ def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], 
     own = address(account.address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_instance(settings.state, own))
-        blocks = stack.enter_context(contextlib.closing(open_blocks(settings)))
+        blocks = stack.enter_context(contextlib.closing(open_blocks(settings, account=account)))
         ledger = stack.enter_context(
             contextlib.closing(open_ledger(settings, [account], journal=settings.state / f"{own}.sent"))
         )

@@ -33,6 +33,7 @@ from fedpact.ledger.port import Receipt
 from fedpact.ledger.transactions import NotTaken, ether
 from fedpact.store.blocks import Blocks
 from fedpact.store.memory import MemoryBlocks
+from fedpact.store.pins import hold
 from fedpact.store.unixfs import add
 from fedpact.store.unixfs import address as cid_of
 
@@ -298,8 +299,7 @@ class _Run:
             self._record.write(record)
 
     def _store(self) -> None:
-        add(self._blocks, self._charter)
-        add(self._blocks, self._plan.genesis)
+        hold(self._blocks, *(add(self._blocks, each).root for each in (self._charter, self._plan.genesis)))
 
     # ----------------------------------------------------------------------------------- members and coordinators
 

@@ -1,15 +1,14 @@
 """Feeds a rule block by block: leaf i of every update in, leaf i of the model out.
 
-Memory is K leaves for each thread, not K models. Every leaf is verified before it is decoded, in every pass. An update
-that turns out to be unusable is named; the rest of all updates is only checked, so that the caller starts once more,
-without all of the unusable ones. Where all leaves have one address, one of them is read.
+Memory is K leaves for each thread, not K models, and besides those that are on their way from a distant store
+(`reading`). Every leaf is verified before it is decoded, in every pass. An update that turns out to be unusable is
+named; the rest of all updates is only checked, so that the caller starts once more, without all of the unusable ones.
 """
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedpact.artifacts.dtypes import Floats
 from fedpact.artifacts.weights import Layout, Run
-from fedpact.errors import BlockMismatch, BlockMissing, InvalidDag, StoreError
+from fedpact.errors import BlockMismatch, BlockMissing, InvalidDag
 from fedpact.rules.kernel import (
     Kernel,
     NotFinite,
@@ -30,28 +29,13 @@ from fedpact.rules.kernel import (
     one_blas_thread,
 )
 from fedpact.rules.optimiser import Optimiser
+from fedpact.rules.reading import Readable, Reading
 from fedpact.rules.rule import Combination, Plan, Rule, Survey
+from fedpact.store.transfer import in_order
 from fedpact.store.unixfs import leaf_count
 
 T = TypeVar("T")
 Kept = TypeVar("Kept")
-
-
-class Readable(Protocol):
-    """A file of weights; `fedpact.store.unixfs.File` is one."""
-
-    def address(self, index: int) -> Hashable:
-        """What equals another's only where the leaves are the same."""
-        ...
-
-    def leaf(self, index: int) -> bytes:
-        """A leaf, verified.
-
-        Raises:
-            BlockMissing, BlockMismatch: it cannot be read.
-            InvalidDag: it is no leaf of such a file.
-        """
-        ...
 
 
 class Memory(Protocol):
@@ -130,9 +114,9 @@ def aggregate(
     check_arithmetic()
     keep_freed_memory()
     # Where there are fewer leaves than threads, the leaves of one index are read side by side.
-    reads = threads // leaf_count(layout.size) if only is None else 1
-    with blaming(rule), ThreadPoolExecutor(max(1, reads), thread_name_prefix="read") as readers:
-        passes = _Passes(layout, updates, base, threads, readers if reads > 1 else None)
+    readers = threads // leaf_count(layout.size) if only is None else 1
+    with blaming(rule):
+        passes = _Passes(layout, updates, base, threads, readers)
         combination = _surveyed(rule.plan(samples), passes)
         if combination is not None:
             indexes = range(leaf_count(layout.size)) if only is None else sorted(only)
@@ -168,7 +152,7 @@ class _Passes:
         updates: Sequence[Readable],
         base: Readable | None,
         threads: int,
-        readers: ThreadPoolExecutor | None,
+        readers: int,
     ) -> None:
         self._layout = layout
         self._updates = updates
@@ -196,22 +180,34 @@ class _Passes:
         """The sums over all leaves, in their order; none where an update was seen to be unusable."""
 
         def leaf(index: int) -> NDArray[np.float64] | float:
-            blocks, equal = self._read(every, index, survey.needs_base)
+            blocks, equal = self._read(reading, index)
             if not self.checked:
                 self._check(index, blocks, equal)
             if not self.usable or (equal and survey.equal_is_zero):
+                reading.without_base(index)
                 return 0.0
-            base = self._base_leaf(index) if survey.needs_base else None
+            base = reading.base(index) if survey.needs_base else None
             total: Any = 0.0
             for run in self._layout.runs(index):
                 arrays = [run.of(block) for block in blocks.values()]
                 total = total + measure(survey, run.dtype, arrays, None if base is None else run.of(base))
             return total  # type: ignore[no-any-return]
 
-        every = range(len(self._updates))
+        every, indexes = range(len(self._updates)), range(leaf_count(self._layout.size))
         sums = nothing(survey, len(every))
-        for part in in_order(leaf, range(leaf_count(self._layout.size)), self._threads):
-            sums = sums + part
+        reading = Reading(
+            self._updates,
+            self._base,
+            every,
+            indexes,
+            readers=self._readers,
+            compared=survey.needs_base,
+            needs_base=survey.needs_base,
+            but_equal=survey.equal_is_zero,
+        )
+        with reading, closing(in_order(leaf, indexes, self._threads)) as parts:
+            for part in parts:
+                sums = sums + part
         self.checked = self.usable
         return sums if self.usable else None
 
@@ -223,7 +219,7 @@ class _Passes:
         wanted = counted if self.checked else range(len(self._updates))
 
         def leaf(index: int) -> tuple[Kept, list[tuple[Run, list[Floats]]]] | None:
-            blocks, equal = self._read(wanted, index, kernel.combination.needs_base)
+            blocks, equal = self._read(reading, index)
             header = self._layout.header_in(index)
             usable = (
                 self.usable
@@ -236,8 +232,9 @@ class _Passes:
                 self._check(index, blocks, equal)
                 usable = self.usable
             if not usable:
+                reading.without_base(index)
                 return None
-            base = self._base_leaf(index) if kernel.needs_base else None
+            base = reading.base(index) if kernel.needs_base else None
             made, after = bytearray(header).ljust(self._layout.leaf_size(index), b"\0"), []
             try:
                 for run in self._layout.runs(index):
@@ -253,44 +250,36 @@ class _Passes:
             return keep(index, made), after
 
         leaves = {}
-        for index, made in zip(indexes, in_order(leaf, indexes, self._threads), strict=True):
-            if made is not None:
-                leaves[index], after = made
-                if memory is not None:
-                    for run, moments in after:
-                        memory.write(run, moments)
+        reading = Reading(
+            self._updates,
+            self._base,
+            wanted,
+            indexes,
+            readers=self._readers,
+            compared=kernel.combination.needs_base,
+            needs_base=kernel.needs_base,
+        )
+        with reading, closing(in_order(leaf, indexes, self._threads)) as parts:
+            for index, made in zip(indexes, parts, strict=True):
+                if made is not None:
+                    leaves[index], after = made
+                    if memory is not None:
+                        for run, moments in after:
+                            memory.write(run, moments)
         return leaves
 
-    def _read(self, places: Sequence[int], index: int, with_base: bool) -> tuple[dict[int, bytes], bool]:
-        """A leaf of some updates, of those that have it; and whether all are equal, with that of the base.
-
-        Where all have one address, one is read.
-        """
-        equal = len({self._updates[place].address(index) for place in places}) == 1
+    def _read(self, reading: Reading, index: int) -> tuple[dict[int, bytes], bool]:
+        """A leaf of some updates, of those that have it; and whether it is the same in all."""
         blocks: dict[int, bytes] = {}
-        groups = [places] if equal else [(place,) for place in places]
-
-        def leaf(group: Sequence[int]) -> bytes | BlockMissing | BlockMismatch | InvalidDag:
+        for group in reading.groups(index):
             try:
-                return self._updates[group[0]].leaf(index)
-            except (BlockMissing, BlockMismatch, InvalidDag) as error:
-                return error
-
-        for group, read in zip(groups, (self._readers.map if self._readers else map)(leaf, groups), strict=True):
-            if isinstance(read, InvalidDag):
-                self._found += [(place, index, Fault("malformed", str(read))) for place in group]
-            elif isinstance(read, BlockMissing | BlockMismatch):
-                self._missing += [(place, index, read) for place in group]
-            else:
-                blocks |= dict.fromkeys(group, read)
-        if with_base and self._base is not None:
-            equal = equal and self._base.address(index) == self._updates[places[0]].address(index)
-        return blocks, equal
-
-    def _base_leaf(self, index: int) -> bytes:
-        if self._base is None:
-            raise StoreError("the base model: needed, and not given")
-        return self._base.leaf(index)
+                blocks |= dict.fromkeys(group, reading.update(group[0], index))
+            except InvalidDag as error:
+                self._found += [(place, index, Fault("malformed", str(error))) for place in group]
+            except (BlockMissing, BlockMismatch) as error:
+                bare = error.with_traceback(None)  # Its trace holds the bytes that were wrong.
+                self._missing += [(place, index, bare) for place in group]
+        return blocks, reading.equal(index)
 
     def _check(self, index: int, blocks: dict[int, bytes], equal: bool) -> None:
         """Finds what is wrong with verified leaves."""
@@ -320,22 +309,3 @@ def fault_in(layout: Layout, index: int, block: bytes) -> Fault | None:
             where = layout.element(index, run.start + first * run.dtype.itemsize)
             return Fault("not_finite", f"{where} is {run.dtype.decode(values[first : first + 1])[0]}")
     return None
-
-
-def in_order(work: Callable[[int], T], indexes: Sequence[int], threads: int) -> Iterator[T]:
-    """`work` of each index on several threads, in order, a few ahead of the reader."""
-    if threads == 1 or len(indexes) == 1:
-        yield from map(work, indexes)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="aggregate") as pool:
-        ahead: collections.deque[Future[T]] = collections.deque()
-        try:
-            for index in indexes:
-                ahead.append(pool.submit(work, index))
-                if len(ahead) > threads + 1:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()

@@ -6,6 +6,7 @@ of the package reads, and it returns nothing that it has not bounded and hashed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol, runtime_checkable
 
 from fedpact.errors import BlockMismatch, BlockMissing
@@ -53,6 +54,38 @@ class Choosing(Protocol):
         ...
 
 
+@runtime_checkable
+class Distant(Protocol):
+    """Something that says whether its blocks take long to come."""
+
+    @property
+    def distant(self) -> bool:
+        """Whether they do, or some of them may."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """Somewhere that knows better than `keep` what has to be written."""
+
+    def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
+        """What `keep` does."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """Somewhere that does not have for good what was put before it is told what that was."""
+
+    def settle(self, root: Cid) -> None:
+        """Returns once everything that was put so far is kept for good, and the DAG under a root is whole.
+
+        Raises:
+            StoreError: it is not.
+        """
+        ...
+
+
 class Discard:
     """A store that keeps nothing: where the addresses of what is derived are needed, not the bytes."""
 
@@ -64,6 +97,11 @@ class Discard:
 
     def has(self, cid: Cid) -> bool:
         return False
+
+
+def is_distant(what: object) -> bool:
+    """Whether blocks of a store, or of a file in one, have a long way: then several are asked for at once."""
+    return isinstance(what, Distant) and what.distant
 
 
 def fetch(blocks: Blocks, cid: Cid) -> bytes:
@@ -88,16 +126,24 @@ def check(cid: Cid, data: bytes) -> bytes:
     return data
 
 
-def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> None:
+def keep(blocks: Blocks, cid: Cid, data: bytes | bytearray) -> bool:
     """Stores a block, unless the store holds it already and intact.
+
+    Args:
+        cid: the address of the bytes, just computed from them.
+
+    Returns:
+        Whether it was written.
 
     Raises:
         StoreError: the store cannot keep it.
     """
+    if isinstance(blocks, Keeping):
+        return blocks.keep(cid, data)
     if blocks.has(cid):
-        try:
-            fetch(blocks, cid)
-            return
-        except (BlockMissing, BlockMismatch):
-            pass  # What is there is damaged, or has just gone: put the right bytes in its place.
+        # What is there is compared, not hashed: the bytes at hand are the right ones.
+        with contextlib.suppress(BlockMissing):  # It has just gone.
+            if blocks.get(cid) == data:
+                return False
     blocks.put(cid, data)
+    return True

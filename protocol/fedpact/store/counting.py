@@ -6,7 +6,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 
-from fedpact.store.blocks import Blocks
+from fedpact.store.blocks import Blocks, Settling, is_distant, keep
 from fedpact.store.cid import Cid
 
 
@@ -38,6 +38,11 @@ class CountedBlocks:
         """What was moved so far."""
         return self._moved
 
+    @property
+    def distant(self) -> bool:
+        """Whether the store is."""
+        return is_distant(self.blocks)
+
     def get(self, cid: Cid) -> bytes:
         data = self.blocks.get(cid)
         with self._lock:
@@ -47,9 +52,17 @@ class CountedBlocks:
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         self.blocks.put(cid, data)
-        with self._lock:
-            old = self._moved
-            self._moved = Moved(old.blocks_read, old.bytes_read, old.blocks_written + 1, old.bytes_written + len(data))
+        self._count_written(data)
+
+    def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
+        written = keep(self.blocks, cid, data)
+        if written:
+            self._count_written(data)
+        return written
+
+    def settle(self, root: Cid) -> None:
+        if isinstance(self.blocks, Settling):
+            self.blocks.settle(root)
 
     def has(self, cid: Cid) -> bool:
         return self.blocks.has(cid)
@@ -58,3 +71,8 @@ class CountedBlocks:
         """Closes the store, if it can be closed."""
         with contextlib.suppress(AttributeError):
             self.blocks.close()  # type: ignore[attr-defined]  # Not every store has something to close.
+
+    def _count_written(self, data: bytes | bytearray) -> None:
+        with self._lock:
+            old = self._moved
+            self._moved = Moved(old.blocks_read, old.bytes_read, old.blocks_written + 1, old.bytes_written + len(data))

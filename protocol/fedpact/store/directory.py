@@ -1,24 +1,34 @@
 """Blocks in a directory: one file a block, in shards, whole or not there.
 
     DIRECTORY/blocks/fu/bafkrei…fuy     named by address, sharded by the two characters before the last
+    DIRECTORY/pins/bafkrei…fuy          an empty file for each root that is pinned
     DIRECTORY/partial/…                 files being written; nothing reads them
 
 A block is written under `partial/`, synced, then renamed; so a process that dies at any point leaves no half block
-under an address. What it leaves in `partial/` the next `close` of a store on the directory removes.
+under an address. What it leaves in `partial/` the next `close` of a store on the directory removes. What no pin
+reaches stays until somebody collects it (`collecting`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from fedpact.errors import BlockMissing, StoreError
+from fedpact.errors import BlockMissing, InvalidCid, StoreError
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
+from fedpact.store.pins import check_whole
+
+_PATIENCE = 30.0  # Seconds that the pins may be locked by others.
+
+_TRIES = 9  # And then one more. Where many close at once, it may happen several times in a row.
 
 
 class DirectoryBlocks:
@@ -60,10 +70,13 @@ class DirectoryBlocks:
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         path = self._path(cid)
         try:
-            try:
-                self._write(path, data)
-            except FileNotFoundError:  # Another store that closed has just cleaned up under this one: once more.
-                self._write(path, data)
+            for _ in range(_TRIES):
+                try:
+                    self._write(path, data)
+                    return
+                except (FileNotFoundError, FileExistsError):  # Another that closed has just cleaned up: once more.
+                    continue
+            self._write(path, data)
         except OSError as error:
             raise StoreError(f"block {cid}: cannot write to {self.directory}: {error.strerror}") from error
 
@@ -74,6 +87,68 @@ class DirectoryBlocks:
             return False
         except OSError as error:
             raise StoreError(f"block {cid}: cannot look into {self.directory}: {error.strerror}") from error
+
+    def pin(self, root: Cid) -> None:
+        check_whole(self, root, str(self.directory))
+        path = self._pins / str(root)
+        try:
+            if path.exists():
+                return
+            with self.locked(fcntl.LOCK_SH):
+                path.touch()
+                if self._sync:
+                    _sync_directory(self._pins)
+        except OSError as error:
+            raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
+        try:
+            check_whole(self, root, str(self.directory))  # What was collected before the pin could be seen.
+        except BaseException:
+            self.unpin(root)
+            raise
+
+    def unpin(self, root: Cid) -> None:
+        try:
+            (self._pins / str(root)).unlink(missing_ok=True)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
+
+    def pinned(self) -> frozenset[Cid]:
+        try:
+            names = os.listdir(self._pins)  # noqa: PTH208  # Names are all that is needed.
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        except OSError as error:
+            raise StoreError(f"pins: cannot look into {self.directory}: {error.strerror}") from error
+        found = set()
+        for name in names:
+            with contextlib.suppress(InvalidCid):
+                found.add(Cid.parse(name))
+        return frozenset(found)
+
+    @contextlib.contextmanager
+    def locked(self, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
+        """Nobody pins anything in here while another collects. A collector does not keep it for long.
+
+        Raises:
+            OSError: the directory cannot be used, or somebody keeps it all the same.
+        """
+        if not self._pins.is_dir():
+            self._pins.mkdir(parents=True, exist_ok=True)
+            if self._sync:
+                _sync_directory(self.directory)
+        descriptor = os.open(self._pins, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            end = time.monotonic() + _PATIENCE
+            while not _locks(descriptor, mode):
+                if time.monotonic() >= end:
+                    reason = f"another process has kept its pins locked for {_PATIENCE:g} seconds"
+                    raise OSError(errno.EWOULDBLOCK, reason)
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Removes what this process, or one that no longer runs, left half written, as far as it can."""
@@ -89,8 +164,7 @@ class DirectoryBlocks:
             self._written += 1
             partial = self._partial / f"{os.getpid()}-{id(self):x}-{self._written}"
         for directory in (path.parent, self._partial):
-            if not directory.is_dir():
-                directory.mkdir(parents=True, exist_ok=True)
+            self._make(directory)
         try:
             with partial.open("xb") as file:
                 file.write(data)
@@ -103,9 +177,22 @@ class DirectoryBlocks:
         if self._sync:
             _sync_directory(path.parent)
 
+    def _make(self, directory: Path) -> None:
+        """Makes a directory and those above it, where they are not there. A name in it is no more durable than its."""
+        if directory.is_dir():
+            return
+        self._make(directory.parent)
+        directory.mkdir(exist_ok=True)
+        if self._sync and directory != self._partial:
+            _sync_directory(directory.parent)
+
     @property
     def _partial(self) -> Path:
         return self.directory / "partial"
+
+    @property
+    def _pins(self) -> Path:
+        return self.directory / "pins"
 
     def _path(self, cid: Cid) -> Path:
         text = str(cid)
@@ -119,6 +206,15 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locks(descriptor: int, mode: int) -> bool:
+    """Takes a lock, unless somebody else has it."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _runs(process: str) -> bool:

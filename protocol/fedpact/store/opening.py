@@ -3,15 +3,20 @@
     DIRECTORY or file:DIRECTORY           blocks in a directory, made when the first is written
     gateway+http://host:port[/path]       a trustless gateway of IPFS, as `fedpact store serve` is one; read only
     gateway+https://host[:port][/path]
+    member+http://…, member+https://…     the same, where only members are answered: each request is signed
+    kubo+http://[user:password@]host:port an IPFS node, by its RPC; the password of a proxy before it
+    kubo+https://…
+    ipfshttpclient+http://…               the same through the package ipfshttpclient (`pip install "fedpact[ipfs]"`)
 
-Several are asked in the order in which they are named; the first is written to.
+Several are asked in the order in which they are named. The first is written to, or all that are no gateways.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from fedpact.errors import InputError
@@ -19,13 +24,25 @@ from fedpact.store.counting import CountedBlocks
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.several import SeveralBlocks
 
-SCHEMES = "a directory, file:DIRECTORY, gateway+http://… or gateway+https://…"
+if TYPE_CHECKING:
+    from fedpact.store.admission import Reader
+    from fedpact.store.kubo import KuboBlocks
+
+SCHEMES = "a directory, file:DIRECTORY, kubo+http(s)://…, gateway+http(s)://… or member+http(s)://…"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # One letter is a drive.
-_GATEWAY = "gateway+"
+_MEMBER = ("member+http", "member+https")
+_GATEWAYS = ("gateway+http", "gateway+https", *_MEMBER)
+_NODES = ("kubo+http", "kubo+https", "ipfshttpclient+http", "ipfshttpclient+https")
 
 
 def open_store(
-    urls: Sequence[str], *, writable: bool = True, keep_reads: bool = True, sync: bool = True
+    urls: Sequence[str],
+    *,
+    writable: bool = True,
+    keep_reads: bool = True,
+    sync: bool = True,
+    reader: Callable[[], Reader] | None = None,
+    write: Literal["first", "all"] = "first",
 ) -> SeveralBlocks:
     """Opens stores as one.
 
@@ -34,29 +51,67 @@ def open_store(
         writable: whether blocks are to be written; the first store must be able to keep them then.
         keep_reads: whether blocks that others had are kept in the first.
         sync: whether a directory has a block on its disk before it is kept (see `DirectoryBlocks`).
+        reader: gives who signs requests to stores of members; it is asked where there is one of those.
+        write: what is written to: the first store, or all but gateways.
 
     Raises:
         InputError: there is none, one is no store, or the first cannot be written to.
+        FedpactError: whatever `reader` raises.
     """
     if not urls:
         raise InputError(f"store: expected {SCHEMES}, found none")
-    stores = [_open(url, sync) for url in urls]
-    if writable and _scheme(urls[0]) not in ("", "file"):
-        raise InputError(f"store: expected a directory first, to write to; found a store of {_scheme(urls[0])!r}")
-    return SeveralBlocks(stores, writable=writable, keep_reads=keep_reads)
+    schemes = [_scheme(url) for url in urls]
+    signs = reader() if reader is not None and any(scheme in _MEMBER for scheme in schemes) else None
+    stores = [_open(url, sync, signs) for url in urls]
+    if writable and schemes[0] in _GATEWAYS:
+        expected = "a directory or an IPFS node first, to write to"
+        raise InputError(f"store: expected {expected}; found a store of {schemes[0]!r}")
+    copies = [place for place, scheme in enumerate(schemes) if place and write == "all" and scheme not in _GATEWAYS]
+    return SeveralBlocks(stores, writable=writable, keep_reads=keep_reads, copies=copies)
 
 
-def _open(url: str, sync: bool) -> CountedBlocks:
+def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
     scheme = _scheme(url)
     if scheme in ("", "file"):
         directory = _path(url) if scheme else Path(url)
         return CountedBlocks(DirectoryBlocks(directory, sync=sync), str(directory))
-    if scheme in ("gateway+http", "gateway+https"):
+    if scheme in _NODES:
+        node = _node(scheme, url)
+        return CountedBlocks(node, node.name)
+    if scheme in _GATEWAYS:
         from fedpact.store.gateway import GatewayBlocks  # Whoever reads a directory need not wait for it.
 
-        gateway = GatewayBlocks(url[len(_GATEWAY) :])
+        gateway = GatewayBlocks(url.partition("+")[2], authorization=_authorization(url, signs))
         return CountedBlocks(gateway, gateway.name)
     raise InputError(f"store: expected {SCHEMES}, found a URL of {scheme[:40]!r}")
+
+
+def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:
+    """What signs requests to a store; nothing where others than members are answered too."""
+    if _scheme(url) not in _MEMBER:
+        return None
+    if signs is None:
+        raise InputError("store: a store of members (member+http://…) is not read here: nobody signs")
+    from fedpact.store.admission import origin_of
+
+    origin = origin_of(url.partition("+")[2])
+    return lambda: signs.token(origin)
+
+
+def _node(scheme: str, url: str) -> KuboBlocks:
+    from fedpact.store.http import Place
+    from fedpact.store.kubo import KuboBlocks
+
+    place = Place.read(url.partition("+")[2])
+    if place is None:  # A URL may hold a password, so it is not shown.
+        raise InputError(f"store: expected {scheme}://host:port, with a user and a path at most; found otherwise")
+    if scheme.startswith("kubo"):
+        from fedpact.store.node_http import HttpNode
+
+        return KuboBlocks(HttpNode(place))
+    from fedpact.store.node_ipfshttpclient import ClientNode
+
+    return KuboBlocks(ClientNode(place))
 
 
 def _scheme(url: str) -> str:

@@ -5,7 +5,8 @@
 
 Nothing is served that was not just hashed: of a damaged block the answer is that it is not here. Names are addresses
 only, so there is no path that could lead out of a directory. Nobody can occupy the server by asking or reading slowly:
-`connection` ends that, and only so many blocks are in memory at once.
+`connection` ends that, and only so many blocks are in memory at once. What is asked for is read in `request`; whether
+whoever asks may know it is decided in `admission`.
 
 Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 """
@@ -15,41 +16,46 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import anyio
 import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from fedpact.errors import BlockMissing, ContentError, FedpactError, InputError, InvalidCid
+from fedpact.errors import BlockMissing, ContentError, FedpactError, InputError
+from fedpact.store.admission import SCHEME, Door, Refusal
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
 from fedpact.store.connection import PatientConnection
+from fedpact.store.request import CAR, RAW, Asked, Refused, read
 from fedpact.store.unixfs import below
 
-RAW = "application/vnd.ipld.raw"
-CAR = "application/vnd.ipld.car"
-_FORMATS = {"raw": RAW, "car": CAR}
-_FOREVER = "public, max-age=29030400, immutable"
+# The header of a CAR alone, with the root bafkqaaa.
+_PROBE_CAR = b"\x19\xa2\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00\x67version\x01"
+_REASON = 300
 _PIECE = 1 << 18
 _BLOCKS_AT_ONCE = 64
 _READERS = 8
-_CONNECTIONS = 1024
+_CONNECTIONS = 4096  # Helia asks for all links of a node at once, each on a connection of its own: 1024.
 _STOP_SECONDS = 3
 _log = logging.getLogger(__name__)
 
 
-def application(blocks: Blocks) -> Starlette:
-    """The gateway to a store, as an ASGI application."""
-    return Starlette(routes=[Route("/ipfs/{cid:path}", _Gateway(blocks), methods=["GET", "HEAD"])])
+def application(blocks: Blocks, door: Door | None = None) -> Starlette:
+    """The gateway to a store, as an ASGI application.
+
+    Args:
+        door: says whose requests are answered; everybody's where there is none.
+    """
+    return Starlette(routes=[Route("/ipfs/{cid:path}", _Gateway(blocks, door), methods=["GET", "HEAD"])])
 
 
 class BlockServer:
@@ -60,12 +66,24 @@ class BlockServer:
         host: the address to listen on.
         port: the port; 0 for any that is free.
         access_log: whether each request is logged, by the logger `uvicorn.access`.
+        door: makes what says whose requests are answered, of the URL where this listens; without it everybody's are.
+
+    Attributes:
+        url: where it listens.
 
     Raises:
         InputError: it cannot listen there.
     """
 
-    def __init__(self, blocks: Blocks, *, host: str = "127.0.0.1", port: int = 0, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        access_log: bool = False,
+        door: Callable[[str], Door] | None = None,
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=256)
@@ -75,7 +93,7 @@ class BlockServer:
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            application(blocks),
+            application(blocks, None if door is None else door(self.url)),
             http=PatientConnection,
             ws="none",
             lifespan="off",
@@ -84,7 +102,7 @@ class BlockServer:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=_connections(),
             timeout_keep_alive=5,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
@@ -114,28 +132,52 @@ class BlockServer:
             self._thread.join()
 
 
+def _connections() -> int:
+    """How many connections are taken at most. Each is an open file, as is each block that is read: as many of these as
+    the system lets this process have are asked for."""
+    try:
+        import resource
+    except ImportError:  # Of Unix alone.
+        return _CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * _CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(_CONNECTIONS, max(soft, wanted) // 2)
+
+
 class _Gateway:
     """Answers requests for the blocks of a store."""
 
-    def __init__(self, blocks: Blocks) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Blocks, door: Door | None) -> None:
+        self._blocks, self._door = blocks, door
         self._slots = anyio.Semaphore(_BLOCKS_AT_ONCE)
         self._readers = anyio.CapacityLimiter(_READERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        refusal = None if self._door is None else self._door.refusal(request.headers.get("authorization"))
+        if refusal is not None:
+            await _not_admitted(refusal)(scope, receive, send)
+            return
         try:
-            asked = _read(request)
-        except _Refused as error:
+            asked = read(request)
+        except Refused as error:
             await _refusal(error.status, str(error))(scope, receive, send)
             return
-        if asked.etag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
-            await Response(status_code=304, headers=asked.headers)(scope, receive, send)
-            return
-        await self._send(asked, request, send)
+        if asked.known_to(request.headers.get("if-none-match", "")):
+            await Response(status_code=304, headers=self._headers(asked))(scope, receive, send)
+        elif asked.cid is None:
+            probe = b"" if asked.form == RAW else _PROBE_CAR
+            await Response(probe, headers=self._headers(asked))(scope, receive, send)
+        else:
+            await self._send(asked, asked.cid, request, send)
 
-    async def _send(self, asked: _Asked, request: Request, send: Send) -> None:
-        pieces = self._raw(asked) if asked.form == RAW else self._car(asked)
+    def _headers(self, asked: Asked) -> dict[str, str]:
+        return asked.headers(private=self._door is not None)
+
+    async def _send(self, asked: Asked, cid: Cid, request: Request, send: Send) -> None:
+        pieces = self._raw(cid) if asked.form == RAW else self._car(asked, cid)
         started = False
         while True:
             async with self._slots:
@@ -143,13 +185,14 @@ class _Gateway:
                     piece = await anyio.to_thread.run_sync(next, pieces, None, limiter=self._readers)
                 except FedpactError as error:
                     if not started:
-                        await _failure(asked.cid, error)(request.scope, request.receive, send)
+                        await _failure(cid, error)(request.scope, request.receive, send)
                     elif not isinstance(error, BlockMissing):
                         _log.error("%s", error)
                     return  # The answer is left without its end, so that nobody takes it for whole.
                 if not started:
                     length = {} if piece is None or asked.form == CAR else {"Content-Length": str(len(piece))}
-                    await send({"type": "http.response.start", "status": 200, "headers": _raw_headers(asked, length)})
+                    headers = Headers(self._headers(asked) | length).raw
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
                     started = True
                 if piece is None or request.method == "HEAD":
                     break
@@ -160,95 +203,22 @@ class _Gateway:
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _raw(self, asked: _Asked) -> Iterator[bytes]:
-        yield fetch(self._blocks, asked.cid)
+    def _raw(self, cid: Cid) -> Iterator[bytes]:
+        yield fetch(self._blocks, cid)
 
-    def _car(self, asked: _Asked) -> Iterator[bytes]:
-        blocks = below(self._blocks, asked.cid, once=asked.once)
+    def _car(self, asked: Asked, cid: Cid) -> Iterator[bytes]:
+        blocks = below(self._blocks, cid, once=asked.once)
         root = next(blocks)  # Before anything is sent.
-        yield from car(asked.cid, chain([root], () if asked.root_only else blocks))
+        yield from car(cid, chain([root], () if asked.scope == "block" else blocks))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a request asks for.
-
-    Attributes:
-        form: the media type.
-        once: whether a block that repeats is left out of a CAR.
-        root_only: whether a CAR is to hold the root alone.
-    """
-
-    cid: Cid
-    form: str
-    once: bool = False
-    root_only: bool = False
-
-    @property
-    def etag(self) -> str:
-        if self.form == RAW:
-            return f'"{self.cid}.raw"'
-        return f'W/"{self.cid}.car.{"block" if self.root_only else "all"}.{"n" if self.once else "y"}"'
-
-    @property
-    def headers(self) -> dict[str, str]:
-        raw = self.form == RAW
-        return {
-            "Content-Type": RAW if raw else f"{CAR}; version=1; order=dfs; dups={'n' if self.once else 'y'}",
-            "Content-Disposition": f'attachment; filename="{self.cid}.{"bin" if raw else "car"}"',
-            "Accept-Ranges": "none",
-            "Cache-Control": _FOREVER,
-            "Etag": self.etag,
-            "Vary": "Accept",
-            "X-Content-Type-Options": "nosniff",
-            "X-Ipfs-Path": f"/ipfs/{self.cid}",
-        }
-
-
-class _Refused(Exception):
-    """A request that is answered with a status other than 200."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-def _read(request: Request) -> _Asked:
-    """What a request asks for.
-
-    Raises:
-        _Refused: nothing that is offered.
-    """
-    try:
-        cid = Cid.parse(request.path_params["cid"])
-    except InvalidCid as error:
-        raise _Refused(400, str(error)) from None
-    query = request.query_params
-    form, parameters = _accepted(request.headers.get("accept", ""))
-    if "format" in query:  # It wins over the header.
-        parameters = parameters if form == _FORMATS.get(query["format"]) else {}
-        form = _FORMATS.get(query["format"], "")
-    parameters |= {name.removeprefix("car-"): value for name, value in query.items() if name.startswith("car-")}
-    if form == RAW:
-        return _Asked(cid, form)
-    scope = query.get("dag-scope", "all")
-    if scope not in ("all", "entity", "block") or "entity-bytes" in query:
-        raise _Refused(400, "expected dag-scope=all, entity or block, and no entity-bytes")
-    asked = [parameters.get("version", "1"), parameters.get("order", "dfs"), parameters.get("dups", "y")]
-    offered = [("1",), ("dfs", "unk"), ("y", "n")]
-    if form != CAR or any(each not in known for each, known in zip(asked, offered, strict=True)):
-        expected = f"?format=raw or ?format=car, or Accept: {RAW} or {CAR}; version=1; order=dfs; dups=y"
-        raise _Refused(406, f"expected {expected}")
-    return _Asked(cid, form, once=asked[2] == "n", root_only=scope == "block")
-
-
-def _accepted(header: str) -> tuple[str, dict[str, str]]:
-    """The first media type in an Accept header that is offered, and its parameters; nothing where none is."""
-    for each in header.split(","):
-        name, *rest = (part.strip().lower() for part in each.split(";"))
-        if name in _FORMATS.values():
-            return name, dict(part.split("=", 1) for part in rest if "=" in part)
-    return "", {}
+def _not_admitted(refusal: Refusal) -> Response:
+    """The answer to somebody who may not read. The reason is in a header too, as an answer to HEAD has no body."""
+    response = _refusal(refusal.status, refusal.why)
+    response.headers["Cache-Control"] = "no-store"
+    if refusal.status == 401:
+        response.headers["WWW-Authenticate"] = f'{SCHEME} error="{refusal.why[:_REASON]}"'
+    return response
 
 
 def _failure(cid: Cid, error: FedpactError) -> Response:
@@ -262,8 +232,4 @@ def _failure(cid: Cid, error: FedpactError) -> Response:
 
 
 def _refusal(status: int, why: str) -> Response:
-    return PlainTextResponse(why[:300] + "\n", status, headers={"X-Content-Type-Options": "nosniff"})
-
-
-def _raw_headers(asked: _Asked, more: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in (asked.headers | more).items()]
+    return PlainTextResponse(why[:_REASON] + "\n", status, headers={"X-Content-Type-Options": "nosniff"})

@@ -1,4 +1,4 @@
-"""Several stores as one: read in order, written to the first.
+"""Several stores as one: read in order, written to the first, or to all that can be written to.
 
 A block that is missing, wrong or out of reach in one store is taken from the next, so one that withholds or lies costs
 time and nothing else; one that took long to give nothing is asked last for a while, so that this is not the price of
@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
-from fedpact.store.blocks import check
+from fedpact.store.blocks import check, is_distant, keep
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
+from fedpact.store.pins import Pins
+from fedpact.store.unixfs import below
 
 _SLOW = 2.0  # Seconds after which an answer without the block earns its store a rest.
 _REST_SECONDS = 2.0, 30.0  # At first and at most; twice as long each time, and no less than the answer took.
@@ -23,17 +25,27 @@ _log = logging.getLogger(__name__)
 
 
 class SeveralBlocks:
-    """Reads from several stores, writes to the first.
+    """Reads from several stores, writes to the first of them, or to more.
 
     Args:
         stores: in the order in which they are asked, each under a name without secrets.
-        writable: whether the first is written to.
+        writable: whether anything is written.
         keep_reads: whether a block that another store had is kept in the first, where that is writable. A block that
             is damaged in the first is mended in any case.
+        copies: the places of the stores that are written to beside the first. All of them must take a block: who
+            counts on copies is not to find out later that there are none.
     """
 
-    def __init__(self, stores: Sequence[CountedBlocks], *, writable: bool = True, keep_reads: bool = True) -> None:
+    def __init__(
+        self,
+        stores: Sequence[CountedBlocks],
+        *,
+        writable: bool = True,
+        keep_reads: bool = True,
+        copies: Sequence[int] = (),
+    ) -> None:
         self._stores = tuple(stores)
+        self._written = tuple(self._stores[place] for place in (0, *copies)) if writable else ()
         self._writable, self._keep_reads = writable, keep_reads
         self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
         self._asked_last = [0.0] * len(self._stores)  # Until when each store is asked after those that do not rest.
@@ -43,6 +55,21 @@ class SeveralBlocks:
     def moved(self) -> Mapping[str, Moved]:
         """What each store moved so far, by its name."""
         return {each.name: each.moved for each in self._stores}
+
+    @property
+    def stores(self) -> tuple[CountedBlocks, ...]:
+        """All of them, in the order in which they are asked."""
+        return self._stores
+
+    @property
+    def written(self) -> tuple[CountedBlocks, ...]:
+        """Those that are written to."""
+        return self._written
+
+    @property
+    def distant(self) -> bool:
+        """Whether any of them is, as any may be asked in the end."""
+        return any(is_distant(each) for each in self._stores)
 
     def get(self, cid: Cid) -> bytes:
         """As `Blocks.get`: the bytes that the address stands for, where any store has them.
@@ -76,7 +103,7 @@ class SeveralBlocks:
                     check(cid, data)
             except Unreachable as error:
                 self._note(store.name, str(error))
-                silent = silent or error
+                silent = silent or error.with_traceback(None)
                 continue
             except BlockMissing:
                 self._note(store.name)
@@ -88,7 +115,8 @@ class SeveralBlocks:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
                 damaged = damaged or not place
-                wrong = wrong or (data, error)
+                # A trace would hold the bytes until they are collected.
+                wrong = wrong or (data, error.with_traceback(None))
                 continue
             self._note(store.name)
             if place and self._writable and (self._keep_reads or damaged):
@@ -103,12 +131,26 @@ class SeveralBlocks:
         raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
-        if not self._writable:
-            raise StoreError(f"block {cid}: these stores were opened to be read from")
-        self._stores[0].put(cid, data)
+        for store in self._to_write(f"block {cid}"):
+            store.put(cid, data)
+
+    def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
+        """As `fedpact.store.keep`, in each store that is written to."""
+        written = [keep(store, cid, data) for store in self._to_write(f"block {cid}")]
+        return any(written)
+
+    def settle(self, root: Cid) -> None:
+        """As `Settling.settle`, in each store that is written to."""
+        for store in self._to_write(str(root)):
+            store.settle(root)
+
+    def _to_write(self, what: str) -> Sequence[CountedBlocks]:
+        if not self._written:
+            raise StoreError(f"{what}: these stores were opened to be read from")
+        return self._written
 
     def has(self, cid: Cid) -> bool:
-        """Whether the store that is written to keeps something under an address; where none is, whether any does.
+        """Whether the first store keeps something under an address; where none is written to, whether any does.
 
         A block is written unless it is there: that another keeps it, for how long nobody knows, is no reason not to.
         """
@@ -122,6 +164,34 @@ class SeveralBlocks:
         if silent is not None:
             raise silent
         return False
+
+    def pin(self, root: Cid) -> None:
+        """As `Pins.pin`, in every store that is written to; what is missing there is taken from the others first."""
+        self._to_write(f"pin {root}")
+        for store, pins in self._pinning():
+            try:
+                pins.pin(root)
+            except (StoreError, BlockMismatch):
+                if len(self._stores) == 1:
+                    raise
+                for cid, data in below(self, root, once=True):
+                    keep(store, cid, data)
+                pins.pin(root)
+
+    def unpin(self, root: Cid) -> None:
+        """As `Pins.unpin`, in every store that is written to."""
+        for _, pins in self._pinning():
+            pins.unpin(root)
+
+    def pinned(self) -> frozenset[Cid]:
+        """The roots that any store which is written to has pinned."""
+        return frozenset().union(*(pins.pinned() for _, pins in self._pinning()))
+
+    def _pinning(self) -> Iterator[tuple[CountedBlocks, Pins]]:
+        """The stores that are written to and can pin."""
+        for store in self._written:
+            if isinstance(store.blocks, Pins):
+                yield store, store.blocks
 
     def close(self) -> None:
         """Closes all stores."""

@@ -10,18 +10,22 @@ Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/sp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from fedpact.errors import InvalidCid, InvalidDag
-from fedpact.store.blocks import Blocks, fetch, keep
+from fedpact.store.blocks import Blocks, Settling, fetch, is_distant, keep
 from fedpact.store.cid import Cid, Codec
+from fedpact.store.transfer import at_once, in_order
 
 LEAF = 1 << 20
 """Bytes of every leaf but the last (1 MiB)."""
 LINKS = 1024
 """Links of a node at most."""
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
+_HASHING = 2  # Threads that hash what is to be written.
 _WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
 
 
@@ -51,6 +55,11 @@ class File:
     leaves: tuple[Cid, ...]
     size: int
 
+    @property
+    def distant(self) -> bool:
+        """Whether its leaves take long to come (`fedpact.store.blocks.is_distant`)."""
+        return is_distant(self.blocks)
+
     def address(self, index: int) -> Cid:
         """The address of leaf `index`."""
         return self.leaves[index]
@@ -69,15 +78,30 @@ class File:
             raise InvalidDag(f"{self.root}: leaf {index}: expected {expected} bytes, found {len(data)}")
         return data
 
+    def each(self, indexes: Sequence[int] | None = None) -> Generator[bytes, Any, None]:
+        """Leaves in order, verified, the next ones on their way where the store is distant. Raises as `leaf` does.
+
+        Args:
+            indexes: which, no two equal; all where it is not given.
+        """
+        return in_order(self.leaf, range(len(self.leaves)) if indexes is None else indexes, at_once(self))
+
+    def pieces(self, start: int, stop: int) -> Generator[bytes, Any, None]:
+        """Bytes `start` to `stop`, which the file has, leaf by leaf, and no leaf besides. Raises as `leaf` does."""
+        if start >= stop:
+            return
+        indexes = range(start // LEAF, -(-stop // LEAF))
+        with closing(self.each(indexes)) as leaves:
+            for index, leaf in zip(indexes, leaves, strict=True):
+                yield leaf[max(start - index * LEAF, 0) : stop - index * LEAF]
+
     def span(self, start: int, stop: int) -> bytes:
         """Bytes `start` to `stop`, verified. Raises as `leaf` does."""
-        first, last = start // LEAF, max(start, stop - 1) // LEAF
-        data = b"".join(self.leaf(index) for index in range(first, last + 1))
-        return data[start - first * LEAF : stop - first * LEAF]
+        return b"".join(self.pieces(start, stop))
 
     def read(self) -> bytes:
         """The whole file, verified. Raises as `leaf` does."""
-        return b"".join(self.leaf(index) for index in range(len(self.leaves)))
+        return b"".join(self.each())
 
 
 def leaf_count(size: int) -> int:
@@ -118,8 +142,30 @@ def add(blocks: Blocks, data: bytes) -> Dag:
     Raises:
         StoreError: the store cannot keep a block.
     """
-    pieces = (data[start : start + LEAF] for start in range(0, max(1, len(data)), LEAF))
-    return add_nodes(blocks, [add_leaf(blocks, piece) for piece in pieces], len(data))
+    return add_file(blocks, lambda index: data[index * LEAF : (index + 1) * LEAF], len(data))
+
+
+def add_file(blocks: Blocks, read: Callable[[int], bytes], size: int) -> Dag:
+    """Stores a file leaf by leaf, in their order; the next ones are read and hashed while one is written.
+
+    Args:
+        read: gives a leaf, by its index; called from any thread.
+        size: bytes of the file.
+
+    Raises:
+        StoreError: the store cannot keep a block; and what reading raised.
+    """
+
+    def hashed(index: int) -> tuple[Cid, bytes]:
+        leaf = read(index)
+        return Cid.of(leaf), leaf
+
+    leaves: list[Cid] = []
+    with closing(in_order(hashed, range(leaf_count(size)), _HASHING)) as coming:
+        for cid, leaf in coming:
+            keep(blocks, cid, leaf)
+            leaves.append(cid)
+    return add_nodes(blocks, leaves, size)
 
 
 def add_leaf(blocks: Blocks, leaf: bytes | bytearray) -> Cid:
@@ -136,12 +182,16 @@ def add_leaf(blocks: Blocks, leaf: bytes | bytearray) -> Cid:
 def add_nodes(blocks: Blocks, leaves: Sequence[Cid], size: int) -> Dag:
     """Stores the DAG above leaves that are stored, so that no root stands without its leaves. Arguments as `build`.
 
+    This is where every artifact ends: what it returns is kept for good.
+
     Raises:
-        StoreError: the store cannot keep a node.
+        StoreError: the store cannot keep a node, or did not keep a leaf.
     """
     dag = build(leaves, size)
     for cid, node in dag.nodes:
         keep(blocks, cid, node)
+    if isinstance(blocks, Settling):
+        blocks.settle(dag.root)
     return dag
 
 
@@ -241,6 +291,29 @@ def below(blocks: Blocks, root: Cid, *, once: bool = False) -> Iterator[tuple[Ci
         trail.append(iter(_decode_links(cid, data)))
 
 
+def addresses(blocks: Blocks, root: Cid) -> Iterator[Cid]:
+    """Every address of a DAG, once: its inner nodes are read and verified, its leaves are not looked at.
+
+    Raises, at the first address and between any two:
+        BlockMissing, BlockMismatch: as `fetch`.
+        InvalidDag: a node is none of ours, or there are more links than any file has.
+    """
+    seen, waiting = {root}, [root]
+    while waiting:
+        cid = waiting.pop()
+        yield cid
+        new = [child for child in dict.fromkeys(links(blocks, cid)) if child not in seen]
+        seen.update(new)
+        waiting += new
+        if len(seen) > _WALKED:
+            raise InvalidDag(f"{root}: expected at most {_WALKED} links, found more")
+
+
+def links(blocks: Blocks, cid: Cid) -> list[Cid]:
+    """What a block links to; nothing where it is a leaf, which is not read. Raises as `addresses`."""
+    return [] if cid.codec is Codec.RAW else _decode_links(cid, fetch(blocks, cid))
+
+
 def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
     """The leaves below an address in order, at most `most` of them: what a hostile root can cost is bounded by that."""
     if cid.codec is Codec.RAW:
@@ -279,7 +352,7 @@ def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
     links: list[Cid] = []
     position = 0
     while position < len(node) and node[position] == 0x12:
-        length, start = _read_varint(cid, node, position + 1)
+        length, start = read_varint(cid, node, position + 1)
         if node[start : start + 2] != b"\x0a\x24" or length < 38:
             raise InvalidDag(f"{cid}: link {len(links)} has no address of ours")
         if len(links) == LINKS:
@@ -304,7 +377,12 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(cid: Cid, data: bytes, position: int) -> tuple[int, int]:
+def read_varint(cid: Cid, data: bytes, position: int) -> tuple[int, int]:
+    """The number that `varint` wrote at a position, and the position after it.
+
+    Raises:
+        InvalidDag: the bytes of the node `cid` end before it does.
+    """
     value = 0
     for shift in range(0, 63, 7):
         if position >= len(data):

@@ -1,0 +1,239 @@
+"""`fedpact store gc`, `check`, `pin` and `unpin`: what stays in a store, and where everything is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedpact.cli.options import FEDERATION, AsJson, warn, with_settings
+from fedpact.errors import InputError
+from fedpact.settings import Settings
+
+if TYPE_CHECKING:
+    from fedpact.keeping import Artifact
+    from fedpact.ledger.ethereum import EthereumLedger
+    from fedpact.ledger.port import Follower
+    from fedpact.overview import Documents
+    from fedpact.presence import Presence
+    from fedpact.store.cid import Cid
+    from fedpact.upkeep import Tidied
+
+_GRACE = 3600
+_AHEAD = 3600  # Seconds that a chain may be ahead of the clock here before it is not believed.
+
+Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
+
+
+@with_settings(*FEDERATION)
+def gc(
+    settings: Settings,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    grace: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS", min=_GRACE, help="Leave what was written since: it may be of what is being written."
+        ),
+    ] = _GRACE,
+    as_json: AsJson = False,
+) -> None:
+    """Let go of what a federation no longer needs: updates of rounds whose retention is over, as their charter says.
+
+    They are unpinned in the store that is written to. From a directory, blocks are removed then that no pin leads to
+    and that the ledger does not need; a node removes by itself what is not pinned, when its owner lets it. What is
+    pinned and unknown to the ledger stays: files that were added by hand, and those of other federations. Where the
+    ledger, or a manifest, cannot be read, nothing is done.
+
+    \b
+    Examples:
+      fedpact store gc --dry-run
+      fedpact store gc --config fedpact.toml --json
+    """
+    from fedpact.cli.connection import open_blocks, open_ledger
+    from fedpact.overview import Documents
+    from fedpact.store.several import SeveralBlocks
+    from fedpact.upkeep import survey_all, tidy
+
+    with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
+        documents = Documents(SeveralBlocks(blocks.stores, writable=False))
+        follower, now = _read(settings, ledger, documents)
+        done = tidy(blocks, survey_all(follower, documents), now, grace=grace, dry_run=dry_run)
+    if as_json:
+        sys.stdout.write(json.dumps({"dry_run": dry_run, **_as_json(done)}) + "\n")
+    else:
+        _say(done, dry_run=dry_run)
+
+
+@with_settings(*FEDERATION)
+def check(
+    settings: Settings,
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="R", min=1, help="Nothing that only earlier rounds need.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="R", min=1, help="Nothing of later rounds.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read every block, not one of each artifact.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which store has what: each is asked for every artifact that the ledger names and the federation still needs.
+
+    Of each artifact a block that is drawn at random is read and verified. A store that answers with it is a copy. Exit
+    code 1: something has none. It is a warning where there are fewer than the charter asks for (store.copies).
+
+    \b
+    Examples:
+      fedpact store check --store store --store gateway+https://coordinator.example
+      fedpact store check --from 10 --to 12 --full
+    """
+    from fedpact.cli.connection import open_blocks, open_ledger
+    from fedpact.overview import Documents
+    from fedpact.presence import look
+    from fedpact.upkeep import survey
+
+    with closing(open_blocks(settings, writable=False)) as blocks, closing(open_ledger(settings)) as ledger:
+        documents = Documents(blocks)
+        follower, now = _read(settings, ledger, documents)
+        found = survey(follower, documents, first=first or 0, last=last)
+        names = [each.name for each in blocks.stores]
+        places = look(blocks.stores, [each for each in found if each.is_needed(now)], full=full)
+    gone = [each for each in places if each.artifact.derived_from and not each.copies]
+    few = [each for each in places if each.copies < each.artifact.copies]
+    if as_json:
+        answer = {"ok": not gone, "stores": names, "without_copy": len(gone), "too_few": len(few)}
+        sys.stdout.write(json.dumps({**answer, "artifacts": [_place_as_json(each) for each in places]}) + "\n")
+    else:
+        _show(names, places)
+        total = "1 artifact is needed" if len(places) == 1 else f"{len(places):,} artifacts are needed"
+        typer.echo(f"check: {total}; {len(gone):,} without a copy")
+    if few:
+        warn(f"{len(few):,} with fewer copies that answer than the charter asks for (store.copies)")
+    raise typer.Exit(1 if gone else 0)
+
+
+@with_settings("store")
+def pin(settings: Settings, address: Address) -> None:
+    """Keep a file, until it is unpinned. What is missing of it is taken from the other stores."""
+    from fedpact.cli.connection import open_blocks
+
+    with closing(open_blocks(settings)) as blocks:
+        blocks.pin(_parse(address))
+
+
+@with_settings("store")
+def unpin(settings: Settings, address: Address) -> None:
+    """Do not insist on a file any longer. It goes with the next `gc`, unless the federation needs it."""
+    from fedpact.cli.connection import open_blocks
+
+    with closing(open_blocks(settings)) as blocks:
+        blocks.unpin(_parse(address))
+
+
+def _read(settings: Settings, ledger: EthereumLedger, documents: Documents) -> tuple[Follower, int]:
+    """A follower that has read the ledger, and a time that has surely passed.
+
+    Raises:
+        LedgerError: the ledger cannot be read whole.
+    """
+    from fedpact.cli.connection import open_follower
+
+    now = min(ledger.passed(), int(time.time()) + _AHEAD)  # What is removed cannot be brought back.
+    follower = open_follower(ledger)
+    view = follower.refresh()
+    charter = documents.charter(view.charter if view.open_round is None else view.open_round.charter)
+    if settings.confirmations is None and charter is not None and charter.ledger.confirmations:
+        ledger.confirm_after(charter.ledger.confirmations)
+        follower.refresh()
+    return follower, now
+
+
+def _parse(text: str) -> Cid:
+    from fedpact.errors import InvalidCid
+    from fedpact.store.cid import Cid
+
+    try:
+        return Cid.parse(text)
+    except InvalidCid as error:
+        raise InputError(str(error)) from None
+
+
+def _named(each: Artifact) -> str:
+    """An artifact in words."""
+    silo = "" if each.silo is None else f", silo {each.silo}"
+    return f"{each.kind}, round {each.round}{silo}, {each.cid}"
+
+
+def _facts(each: Artifact, size: int | None) -> dict[str, Any]:
+    return {"kind": each.kind.value, "round": each.round, "silo": each.silo, "cid": str(each.cid), "size": size}
+
+
+def _as_json(done: Tidied) -> dict[str, Any]:
+    return {
+        "unpinned": [_facts(each, each.size) for each in done.unpinned],
+        "needed": done.needed,
+        "unknown": sorted(map(str, done.unknown)),
+        "removed": {
+            name: {"blocks": each.blocks, "bytes": each.size, "too_new": each.young}
+            for name, each in done.collected.items()
+        },
+        "left_to_the_node": done.left,
+    }
+
+
+def _say(done: Tidied, *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    for each in done.unpinned:
+        size = "" if each.size is None else f", {each.size:,} bytes"
+        typer.echo(f"{would}unpinned: {_named(each)}{size}")
+    for name, removed in done.collected.items():
+        young = f"; {removed.young:,} more are too new" if removed.young else ""
+        typer.echo(f"{would}removed: {removed.blocks:,} blocks, {removed.size:,} bytes from {name}{young}")
+    for name in done.left:
+        typer.echo(f"{name}: its node removes by itself what is not pinned (ipfs repo gc)")
+    typer.echo(
+        f"gc: {len(done.unpinned):,} {would}unpinned; pinned as before: {done.needed:,} that the federation needs, "
+        f"{len(done.unknown):,} that its ledger does not know"
+    )
+
+
+def _place_as_json(each: Presence) -> dict[str, Any]:
+    return {
+        **_facts(each.artifact, each.size),
+        "copies": each.copies,
+        "wanted": each.artifact.copies,
+        "derived_from": each.artifact.derived_from,
+        "answers": [answer.state.value for answer in each.answers],
+    }
+
+
+def _show(names: list[str], places: list[Presence]) -> None:
+    """A table, then what is wrong."""
+    from fedpact.cli.audit import printable, short
+    from fedpact.cli.rounds import table
+    from fedpact.presence import State
+
+    for number, name in enumerate(names, 1):
+        typer.echo(printable(f"store {number}: {name}"))
+    rows = []
+    for each in places:
+        artifact, where = each.artifact, [str(n) for n, a in enumerate(each.answers, 1) if a.state is State.WHOLE]
+        rows.append(
+            (
+                artifact.kind.value,
+                str(artifact.round or "-"),
+                str(artifact.silo or "-"),
+                "-" if each.size is None else f"{each.size:,}",
+                short(str(artifact.cid)),
+                f"{each.copies}/{artifact.copies}",
+                " ".join(where) or "-",
+            )
+        )
+    table(("kind", "round", "silo", "bytes", "address", "copies", "in stores"), rows)
+    for each in places:
+        wrong = [f"store {n}: {a.detail}" for n, a in enumerate(each.answers, 1) if a.state is not State.WHOLE]
+        damaged = any(answer.state is State.DAMAGED for answer in each.answers)
+        if not each.copies or damaged:
+            excluded = "" if each.artifact.derived_from else " (nothing is derived from it)"
+            typer.echo(printable(f"- {_named(each.artifact)}{excluded}: {'; '.join(wrong)}"))

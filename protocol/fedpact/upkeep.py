@@ -1,0 +1,116 @@
+"""Looks through a ledger for what its federation needs of the stores, and lets go of what it does not need any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.manifest import Manifest
+from fedpact.errors import StoreError
+from fedpact.keeping import Artifact, artifacts, needed, released
+from fedpact.ledger.events import CharterAmended, Founded
+from fedpact.ledger.port import Follower
+from fedpact.ledger.view import Round
+from fedpact.overview import Documents
+from fedpact.store.cid import Cid
+from fedpact.store.collecting import GRACE, Collected, collect
+from fedpact.store.directory import DirectoryBlocks
+from fedpact.store.several import SeveralBlocks
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What was let go of, or would be.
+
+    Attributes:
+        unpinned: what was pinned and is no longer needed.
+        needed: how many pins stay because the federation needs them.
+        unknown: pins that stay because the ledger does not know them.
+        collected: what was removed from the directories, by their names.
+        left: stores that remove by themselves what is not pinned.
+    """
+
+    unpinned: list[Artifact]
+    needed: int
+    unknown: frozenset[Cid]
+    collected: Mapping[str, Collected]
+    left: list[str]
+
+
+def survey(follower: Follower, documents: Documents, *, first: int = 0, last: int | None = None) -> list[Artifact]:
+    """All that the ledger names of some rounds, as far as the charters and manifests can be read that say what it is.
+
+    Args:
+        follower: has read the ledger.
+        first, last: the rounds, of which 0 is the founding; none: to the end.
+    """
+
+    def within(number: int) -> bool:
+        return first <= number and (last is None or number <= last)
+
+    def manifest(current: Round) -> Manifest | None:
+        return documents.manifest(current) if within(current.number) else None
+
+    found = artifacts(
+        follower.view, follower.entries, follower.confirmed, _read_charters(follower, documents), manifest
+    )
+    return [each for each in found if within(each.round)]
+
+
+def survey_all(follower: Follower, documents: Documents) -> list[Artifact]:
+    """All that the ledger names, and nothing is missing among it.
+
+    Raises:
+        StoreError: a manifest is in no store that answers, so that nobody knows what it names.
+    """
+    known = _read_charters(follower, documents)
+
+    def manifest(current: Round) -> Manifest | None:
+        charter = known.get(current.charter)
+        if charter is not None and charter.optimiser is None:
+            return None  # It names nothing that the ledger does not.
+        found = documents.manifest(current)
+        if current.manifest in documents.unavailable:
+            why = documents.missing[current.manifest]
+            raise StoreError(f"manifest of round {current.number}: {why}; what it needs is not known, nothing is done")
+        return found
+
+    return artifacts(follower.view, follower.entries, follower.confirmed, known, manifest)
+
+
+def tidy(
+    blocks: SeveralBlocks, found: list[Artifact], now: int, *, grace: float = GRACE, dry_run: bool = False
+) -> Tidied:
+    """Unpins what the federation no longer needs, and removes from directories what neither a pin nor the ledger needs.
+
+    Args:
+        blocks: what is written to among them is tidied.
+        found: all that the ledger names.
+        now: a time that has surely passed, in seconds since the epoch.
+        grace: as `collect`.
+        dry_run: whether it is only said what would be done.
+
+    Raises:
+        StoreError: a store cannot do it; what is needed stays in any case.
+    """
+    pins, kept = blocks.pinned(), needed(found, now)
+    over = {each.cid: each for each in released(found, now) if each.cid in pins}
+    if not dry_run:
+        for cid in over:
+            blocks.unpin(cid)
+    collected: dict[str, Collected] = {}
+    left: list[str] = []
+    for store in blocks.written:
+        if isinstance(store.blocks, DirectoryBlocks):
+            collected[store.name] = collect(store.blocks, kept, unpinned=over, grace=grace, dry_run=dry_run)
+        else:
+            left.append(store.name)
+    return Tidied(list(over.values()), len(pins & kept), pins - kept - over.keys(), collected, left)
+
+
+def _read_charters(follower: Follower, documents: Documents) -> dict[Cid, Charter]:
+    """Every charter that was ever in force, as far as it can be read."""
+    events = (entry.event for entry in follower.entries)
+    named = dict.fromkeys(event.charter for event in events if isinstance(event, Founded | CharterAmended))
+    return {cid: charter for cid in named if (charter := documents.charter(cid)) is not None}
