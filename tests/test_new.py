@@ -55,16 +55,19 @@ def mine(made: Path, tmp_path: Path) -> Path:
 
 
 class _modules_of_a_test:  # noqa: N801  # A context manager.
-    """Modules of a project are forgotten after it, and so is where they were found."""
+    """Modules of other tests' projects are forgotten before it, those of its own after it, and where they were found."""
 
     def __enter__(self) -> None:
-        self._path, self._modules = sys.path[:], set(sys.modules)
+        self._path = sys.path[:]
+        self._forget()
 
     def __exit__(self, *_: object) -> None:
         sys.path[:] = self._path
-        for name in set(sys.modules) - self._modules:
-            if name.startswith(("my_model", "ward")):
-                del sys.modules[name]
+        self._forget()
+
+    def _forget(self) -> None:
+        for name in ("my_model", "ward"):
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
