@@ -179,6 +179,18 @@ def test_the_page_names_those_that_work() -> None:
     assert set(re.findall(r"`(\w+)`", line)) == set(WORKS)
 
 
+def test_the_example_of_the_page_trains(tmp_path: Path) -> None:
+    """On a silo's table."""
+    (code,) = re.findall(r"^```python\n(from fedpact_client.data .*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    table = "\n".join(",".join(map(str, (*features, target))) for features, target in zip(*_IRIS, strict=True))
+    (tmp_path / "data.csv").write_text(f"a,b,c,d,kind\n{table}\n")
+    (tmp_path / "data.toml").write_text('data = "data.csv"\ntarget = "kind"\nclasses = 3\n')
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102  # Our own page.
+    trainer = names["make"](tmp_path / "data.toml", CONFIG)
+    assert trainer.fit(trainer.initial_weights(), {**CONFIG, "round": 1}).metrics["accuracy"] > 0.6
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

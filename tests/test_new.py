@@ -55,7 +55,7 @@ def mine(made: Path, tmp_path: Path) -> Path:
 
 
 class _modules_of_a_test:  # noqa: N801  # A context manager.
-    """Modules of other tests' projects are forgotten before it, those of its own after it, and where they were found."""
+    """Modules of projects are forgotten, those of other tests before it and its own after it."""
 
     def __enter__(self) -> None:
         self._path = sys.path[:]
