@@ -20,9 +20,10 @@ check: $(VENV)/check  ## Format, lint, types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/user  ## A whole federation, then aggregation alone, side by side with Flower (from PyPI, in an environment of its own).
+bench: $(VENV)/user  ## A whole federation, then aggregation alone, side by side with Flower (from PyPI, in an environment of its own), then stores.
 	$(BIN)/python benchmarks/federation.py
 	$(BIN)/python benchmarks/aggregation.py
+	$(BIN)/python benchmarks/store.py
 
 attacks: $(VENV)/user  ## Every rule under every attack: minutes; rewrites the tables of docs/attacks.md.
 	$(BIN)/python benchmarks/attacks.py --write docs/attacks.md

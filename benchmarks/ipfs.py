@@ -23,9 +23,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,6 @@ from measuring import measure
 ADAPTERS = ("kubo", "ipfshttpclient")
 LEAST_UP, LEAST_DOWN = 0.8, 0.6  # Of the node's own rate.
 MOST_MB = 200.0
-AT_ONCE = 16
 _SECONDS = 1800.0  # After which a node does not answer any more.
 
 
@@ -139,14 +136,7 @@ def _our_down(url: str, size: int, root: str) -> dict[str, Any]:
     def work(_: None) -> None:
         blocks = open_store([url], writable=False)
         file = open_file(blocks, Cid.parse(root), size)
-        length = 0
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting: deque[Future[bytes]] = deque()
-            for index in range(len(file.leaves)):
-                waiting.append(pool.submit(file.leaf, index))
-                if len(waiting) == AT_ONCE:
-                    length += len(waiting.popleft().result())
-            length += sum(len(each.result()) for each in waiting)
+        length = sum(map(len, file.each()))
         if length != size:
             raise ValueError(f"{length} bytes came of {size}")
         blocks.close()

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from fedpact.errors import InvalidDag
+from fedpact.errors import ContentError
 from fedpact.store import Cid, Codec
 from fedpact.store.http import Place
 from fedpact.store.kubo import KuboBlocks
@@ -114,7 +114,7 @@ class RpcNode:
     def _below(self, cid: Cid) -> Iterator[Cid]:
         yield cid
         if cid.codec is Codec.DAG_PB and cid in self.blocks:
-            with contextlib.suppress(InvalidDag):
+            with contextlib.suppress(ContentError):
                 for each in links(self, cid):
                     yield from self._below(each)
 

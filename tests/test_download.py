@@ -25,8 +25,9 @@ from fedpact.cli.application import application
 from fedpact.errors import BlockMismatch, BlockMissing, InputError, InvalidWeights
 from fedpact.files import continuing
 from fedpact.store import Cid, DirectoryBlocks, MemoryBlocks
+from fedpact.store.disk_file import leaves_of
 from fedpact.store.download import download
-from fedpact.store.unixfs import LEAF, File, add, build, leaf_size, open_file
+from fedpact.store.unixfs import LEAF, File, add, add_file, build, leaf_size, open_file
 from gateways import Gateway, respond
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,46 +213,75 @@ def test_a_full_disk_keeps_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # --------------------------------------------------------------------------------------------------------- the commands
 
 
+COUNT, COME = 12, 5
+LONG_FILE = random.Random(4).randbytes((COUNT - 1) * LEAF + 77)
+LONG = add(SHARED, LONG_FILE)
+
+
+class Halting:
+    """A gateway that gives the first five leaves, and the others when it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        self.more = threading.Event()
+        self.server = Gateway(self._answer)
+        self.directory = directory
+        store = ["--store", f"gateway+{self.server.url}", "--size", str(len(LONG_FILE)), "--json"]
+        self.arguments = ["store", "get", str(LONG.root), "-o", "file", *store]
+
+    def _answer(self, to: BaseHTTPRequestHandler) -> None:
+        cid = Cid.parse(to.path.removeprefix("/ipfs/").removesuffix("?format=raw"))
+        if cid in LONG.leaves[COME:]:
+            self.more.wait(60)  # Until the client has ended.
+        respond(to, SHARED.get(cid))
+
+    def end_in_the_middle(self, number: int) -> int:
+        """Starts a download, and sends it a signal once what comes has come; its exit code."""
+        partial = self.directory / PARTIAL
+        with subprocess.Popen([FEDPACT, *self.arguments], cwd=self.directory, stderr=subprocess.PIPE) as process:
+            try:
+                deadline = time.monotonic() + 60
+                while not partial.exists() or partial.stat().st_size < COME * LEAF:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)  # Until the leaves that the gateway gives are on the disk; bounded above.
+                process.send_signal(number)
+                return process.wait(8)  # Requests without an answer take fifteen seconds.
+            finally:
+                process.kill()
+
+    def __enter__(self) -> Halting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.more.set()
+        self.server.close()
+
+
 def test_a_killed_download_fetches_only_the_rest(tmp_path: Path) -> None:
     """A process that is killed in the middle, and the next one: measured at the server, only what is missing is asked
     for again."""
-    count, before = 12, 5
-    data = random.Random(4).randbytes((count - 1) * LEAF + 77)
-    blocks = MemoryBlocks()
-    dag = add(blocks, data)
-    more = threading.Event()
-
-    def answer(to: BaseHTTPRequestHandler) -> None:
-        cid = Cid.parse(to.path.removeprefix("/ipfs/").removesuffix("?format=raw"))
-        if cid in dag.leaves[before:]:
-            more.wait(60)  # Until the client was killed.
-        respond(to, blocks.get(cid))
-
-    with Gateway(answer) as server:
-        store = ["--store", f"gateway+{server.url}", "--size", str(len(data)), "--json"]
-        arguments = ["store", "get", str(dag.root), "-o", "file", *store]
-        with subprocess.Popen([FEDPACT, *arguments], cwd=tmp_path, stdout=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 60
-            while not (tmp_path / PARTIAL).exists() or (tmp_path / PARTIAL).stat().st_size < before * LEAF:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)  # Until the leaves that the gateway gives are on the disk; bounded above.
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
+    with Halting(tmp_path) as halting:
+        assert halting.end_in_the_middle(signal.SIGKILL) == -signal.SIGKILL
         assert names_in(tmp_path) == [PARTIAL]
         with (tmp_path / PARTIAL).open("r+b") as partial:  # A torn page besides.
             partial.seek(LEAF + 4096)
             partial.write(bytes(4096))
-        more.set()
-        server.asked.clear()
-        done = fedpact(*arguments, cwd=tmp_path)
+        halting.more.set()
+        halting.server.asked.clear()
+        done = fedpact(*halting.arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         told: dict[str, Any] = json.loads(done.stdout)
-        asked = [line.split()[1].removeprefix("/ipfs/").removesuffix("?format=raw") for line in server.asked]
-    wanted = [dag.root, dag.leaves[1], *dag.leaves[before:]]
-    assert sorted(asked) == sorted(map(str, wanted))
-    assert told["kept"] == (before - 1) * LEAF
-    assert (tmp_path / "file").read_bytes() == data
+        asked = [line.split()[1].removeprefix("/ipfs/").removesuffix("?format=raw") for line in halting.server.asked]
+    assert sorted(asked) == sorted(map(str, [LONG.root, LONG.leaves[1], *LONG.leaves[COME:]]))
+    assert told["kept"] == (COME - 1) * LEAF
+    assert (tmp_path / "file").read_bytes() == LONG_FILE
     assert names_in(tmp_path) == ["file"]
+
+
+def test_who_interrupts_a_download_does_not_wait_for_a_silent_gateway(tmp_path: Path) -> None:
+    """It ends at once, and what came is there for the next time."""
+    with Halting(tmp_path) as halting:
+        assert halting.end_in_the_middle(signal.SIGINT) == 130
+    assert (tmp_path / PARTIAL).read_bytes() == LONG_FILE[: COME * LEAF]
 
 
 def store_get(*options: str) -> None:
@@ -346,3 +376,38 @@ def test_a_tensor_of_a_file_with_another_header_is_refused() -> None:
     file = open_file(SHARED, add(SHARED, data).root, len(data))
     with pytest.raises(InvalidWeights, match="header: not that of the charter's tensors"):
         b"".join(tensor_file(file, LAYOUT, LAYOUT.tensors[0]))
+
+
+# -------------------------------------------------------------------------------------------------------- the other way
+
+
+@pytest.mark.parametrize("size", [0, 1, LEAF, LEAF + 1, len(DATA)])
+def test_a_file_of_the_disk_is_stored_as_the_same_bytes_are(tmp_path: Path, size: int) -> None:
+    """Leaf by leaf: the same DAG, and leaves are put in their order, before the nodes above them."""
+    (tmp_path / "file").write_bytes(DATA[:size])
+    blocks = FaultyBlocks()
+    with leaves_of(tmp_path / "file") as (leaf, found):
+        dag = add_file(blocks, leaf, found)
+    assert dag == add(MemoryBlocks(), DATA[:size])
+    assert blocks.written == [*dag.leaves, *(cid for cid, _ in dag.nodes)]
+
+
+def test_a_file_that_changes_while_it_is_stored_is_an_error(tmp_path: Path) -> None:
+    """One that shrinks, whose root is not stored, and one that grows; a pipe is none, and is not waited for."""
+    path, blocks = tmp_path / "file", FaultyBlocks()
+
+    def store(before: int, after: int) -> None:
+        with leaves_of(path) as (leaf, size):
+            os.truncate(path, before)
+            add_file(blocks, leaf, size)
+            os.truncate(path, after)
+
+    path.write_bytes(DATA)
+    with pytest.raises(OSError, match=f"expected {len(DATA)} bytes, found {LEAF}"):
+        store(LEAF, LEAF)
+    assert ROOT not in blocks.written
+    with pytest.raises(OSError, match=f"expected {LEAF} bytes, found {LEAF + 1}"):
+        store(LEAF, LEAF + 1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a file"), leaves_of(tmp_path / "pipe"):
+        pytest.fail("a pipe was opened")

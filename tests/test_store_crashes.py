@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fedpact.store import Cid, DirectoryBlocks
 from fedpact.store.unixfs import add
-from runs import FEDPACT
+from runs import FEDPACT, fedpact
 
 PRELUDE = '''
 import json, os, resource, shutil, signal, sys
@@ -88,19 +88,21 @@ work()
 sys.setprofile(None)
 shutil.rmtree(store)
 calls, called = called, []
-for chosen, name in enumerate(calls):
+for chosen in range(2 * len(calls)):
     ready()
     def killed():
         sys.setprofile(hook)
         work()
     status = fork(killed)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (chosen, name, status)
-    check((chosen, name))
-print(json.dumps(calls))
+    if status == 0:
+        break  # There is no such call any more.
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (chosen, status)
+    check(chosen)
+print(json.dumps([chosen, calls]))
 '''
 
 TORN = """
-for size in range(0, 64):
+for size in range(0, 300, 5):
     def torn():
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -113,6 +115,8 @@ for size in range(0, 64):
     left = [path.stat().st_size for path in store.glob("partial/*")]
     assert left == [size], (size, left)
     check(size)
+else:
+    raise AssertionError("no limit was high enough")
 print(size)
 """
 
@@ -173,9 +177,10 @@ def test_a_writer_that_is_killed_anywhere_leaves_no_half_block(tmp_path: Path) -
     """Before and after each call to the system, and between: what has a name is whole, and the next run continues."""
     done = run(KILLED, tmp_path / "store")
     assert done.returncode == 0, done.stderr
-    called = json.loads(done.stdout)
+    kills, called = json.loads(done.stdout)
     assert {"open", "write", "fstat", "replace", "mkdir", "unlink", "rmdir"} <= set(called)
-    assert len(called) > 100
+    assert abs(kills - len(called)) < 5  # Some versions of Python do not see the last return.
+    assert kills > 100
 
 
 def test_a_write_that_is_torn_leaves_no_half_block(tmp_path: Path) -> None:
@@ -262,7 +267,7 @@ def limited() -> None:
 
 @pytest.mark.parametrize("command", ["add", "get"])
 def test_a_command_that_meets_a_full_disk_is_one_line(tmp_path: Path, command: str) -> None:
-    """Nothing half written stays, and what was there before stays."""
+    """Nothing half written has a name, and what was there before stays; with room it works."""
     data = os.urandom(300_000)
     (tmp_path / "file").write_bytes(data)
     (tmp_path / "out").write_bytes(b"before")
@@ -283,5 +288,9 @@ def test_a_command_that_meets_a_full_disk_is_one_line(tmp_path: Path, command: s
     assert "File too large" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "out").read_bytes() == b"before"
-    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(kept) == 3
+    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept - {".out.partial"} == {"file", "out", str(root)}  # What `get` has so far it goes on with.
+    again = fedpact("store", command, *arguments, cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert (tmp_path / "out").read_bytes() == (data if command == "get" else b"before")
+    assert not (tmp_path / ".out.partial").exists()

@@ -110,5 +110,5 @@ class Reading:
     def __enter__(self) -> Reading:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ahead.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._ahead.__exit__(kind)

@@ -17,7 +17,8 @@ from fedpact.store.blocks import check, is_distant, keep
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks, Moved
 from fedpact.store.pins import Pins
-from fedpact.store.unixfs import below
+from fedpact.store.transfer import at_once, in_order
+from fedpact.store.unixfs import addresses
 
 _SLOW = 2.0  # Seconds after which an answer without the block earns its store a rest.
 _REST_SECONDS = 2.0, 30.0  # At first and at most; twice as long each time, and no less than the answer took.
@@ -174,8 +175,10 @@ class SeveralBlocks:
             except (StoreError, BlockMismatch):
                 if len(self._stores) == 1:
                     raise
-                for cid, data in below(self, root, once=True):
-                    keep(store, cid, data)
+                cids = list(addresses(self, root))
+                with contextlib.closing(in_order(self.fetch, cids, at_once(self))) as blocks:
+                    for cid, data in zip(cids, blocks, strict=True):
+                        keep(store, cid, data)
                 pins.pin(root)
 
     def unpin(self, root: Cid) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from fedpact.errors import FedpactError
+from fedpact.errors import FedpactError, Interrupted
 from fedpact.store.blocks import is_distant
 
 AT_ONCE = 16
@@ -86,16 +86,17 @@ class Ahead(Generic[Key, T]):
             # Its trace holds the bytes that were wrong, and would for as long as it waits to be taken.
             raise error.with_traceback(None) from None
 
-    def close(self) -> None:
-        """Waits for what is on its way, and drops it."""
+    def close(self, *, wait: bool = True) -> None:
+        """Drops what is on its way, once it has come."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def __enter__(self) -> Ahead[Key, T]:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Who is interrupted does not wait for a silent store: the process ends.
+        self.close(wait=kind is None or not issubclass(kind, Interrupted | KeyboardInterrupt))
 
 
 def in_order(work: Callable[[Key], T], items: Sequence[Key], threads: int) -> Generator[T, Any, None]:
