@@ -42,7 +42,9 @@ WORKS: dict[str, tuple[Callable[[], Any], tuple[str, ...], float]] = {
     "SGDRegressor": (linear_model.SGDRegressor, LINEAR, 0.4),
     "PassiveAggressiveRegressor": (lambda: linear_model.PassiveAggressiveRegressor(C=0.01), LINEAR, 0.3),
     "MLPRegressor": (
-        lambda: neural_network.MLPRegressor(hidden_layer_sizes=(8,), learning_rate_init=0.1),
+        lambda: neural_network.MLPRegressor(
+            hidden_layer_sizes=(8,), solver="sgd", batch_size=16, learning_rate_init=0.01
+        ),
         LAYERS,
         0.3,
     ),
