@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a compiler, a browser, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/torch $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a browser, PyTorch, a compiler, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -121,4 +121,11 @@ $(VENV)/numpys: $(VENV)/made tests/nodes/numpy-oldest.txt tests/nodes/numpy-newe
 		$(PYTHON) -m venv --clear .cache/numpy-$$age && \
 		.cache/numpy-$$age/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: -r tests/nodes/numpy-$$age.txt || exit 1; \
 	done
+	@touch $@
+
+# The package as its users install it, with PyTorch, which not everyone wants in their way.
+$(VENV)/torch: $(VENV)/made pyproject.toml tests/nodes/requirements-torch.txt
+	@echo "installing fedpact with PyTorch into .cache/torch-venv (once)"
+	@$(PYTHON) -m venv --clear .cache/torch-venv
+	@.cache/torch-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r tests/nodes/requirements-torch.txt --editable '.[torch]'
 	@touch $@
