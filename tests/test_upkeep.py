@@ -287,7 +287,7 @@ def test_what_is_no_directory_collects_by_itself() -> None:
     """It is unpinned there, in every store that is written to, and nothing is removed."""
     stores = [MemoryBlocks(), MemoryBlocks()]
     over, kept, foreign = (
-        [add(each, data).root for each in stores][0] for data in (b"an update", b"a model", b"by hand")
+        {add(each, data).root for each in stores}.pop() for data in (b"an update", b"a model", b"by hand")
     )
     several = SeveralBlocks([CountedBlocks(each, f"node {place}") for place, each in enumerate(stores)], copies=[1])
     for root in (over, kept, foreign):
