@@ -288,7 +288,7 @@ class Reader:
         if sample is numbers:
             return times
         told = {log.block: log.time for log in logs if log.time is not None}
-        rising = all(before < after for before, after in itertools.pairwise(told.values()))
+        rising = all(before <= after for before, after in itertools.pairwise(told.values()))
         if rising and len(told) == len(blocks) and told == told | times:
             return told
         return self._header_times(list(blocks.values()))
