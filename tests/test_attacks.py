@@ -14,7 +14,7 @@ import pytest
 from attacks import CONFIGURATIONS, HOSTILE, SILOS, Cell
 from fedpact.artifacts import charter as charters
 from fedpact.rules import BEFORE, RULES
-from fedpact_client.scikit_learn import Data
+from fedpact_client.data import Data
 from fedpact_simulation import attacks, tasks
 from fedpact_simulation.setup import prepare
 from fedpact_simulation.training import TrainingHere

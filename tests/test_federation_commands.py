@@ -29,6 +29,8 @@ from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import add
 from fedpact.workdir import address_of
 from fedpact_simulation.devnet import EthTesterNode, accounts
+from hexbytes import HexBytes
+from pages import read
 from runs import fedpact
 from safetensors.numpy import load_file
 from web3 import Web3
@@ -119,6 +121,14 @@ class Place:
         current = Follower(ledger).refresh().rounds[current.number]
         ledger.close()
         return current
+
+    def follow(self) -> Follower:
+        """Reads the ledger."""
+        ledger = self._ledger()
+        follower = Follower(ledger)
+        follower.refresh()
+        ledger.close()
+        return follower
 
     def _ledger(self) -> EthereumLedger:
         return EthereumLedger(connect(self.url), self.contract, KEYS)
@@ -259,6 +269,29 @@ def test_rounds_and_their_models(place: Place) -> None:
     assert place.refused("model", "get", "--round", "3", "-o", "x") == (
         "round 3: expected a published model, found that the round is cancelled"
     )
+
+
+def test_a_report_of_a_chain_says_what_it_cost(place: Place) -> None:
+    """As the receipts do. What the record shows is there, audited; so is a record that differs."""
+    place.publish()
+    current = place.publish(b"\xff" * CHARTER.layout().size)
+    contract, store = place.contract, str(place.directory / "store")
+    options = ("--contract", contract, "--store", store, "-o", "report.html")
+    done = place.run("report", place.url, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = read((place.directory / "report.html").read_text("utf-8")).text
+    assert "2 models derived again, bit for bit" in text
+    entries = [entry for entry in place.follow().entries if getattr(entry.event, "round", 0) == 2]
+    web3 = connect(place.url)
+    receipts = [web3.eth.get_transaction_receipt(HexBytes(each)) for each in {entry.transaction for entry in entries}]
+    assert f"{sum(receipt['gasUsed'] for receipt in receipts):,}" in text
+    assert "Outside of rounds" in text
+    assert current.manifest is not None
+    (file,) = place.directory.glob(f"store/blocks/*/{current.manifest}")
+    file.write_bytes(b"other bytes")
+    done = place.run("report", place.url, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    assert "Something differs" in read((place.directory / "report.html").read_text("utf-8")).text
 
 
 def test_a_model_is_verified_before_it_is_there(place: Place) -> None:

@@ -117,12 +117,13 @@ def stage() -> Stage:
 
 def test_a_coordinator_pins_all_that_it_publishes_before_it_does(stage: Stage) -> None:
     """Charter, base, the updates in the model, state, manifest and model; what is excluded need not be whole."""
-    good = stage.submitted(1.0, 2.0, float("nan"))[:2]
+    good = stage.submitted(5.0, 2.0, float("nan"))[:2]
     pinned: list[frozenset[Cid]] = []
     stage.ledger.before = lambda action: pinned.append(stage.own.pinned()) if isinstance(action, Publish) else None
     stage.coordinator().step()
     published, state = stage.published(1)
     assert state
+    assert stage.genesis not in {*good, *published, *state}
     assert pinned == [frozenset({stage.charter, stage.genesis, *good, *published, *state})]
     stage.others.missing |= pinned[0]
     for cid in pinned[0]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from chains import MEMBERS, OWNER
+from faulty_blocks import FaultyBlocks
 from fedpact.artifacts import manifest as manifests
 from fedpact.cli import connection
 from fedpact.cli.application import application
@@ -25,11 +26,13 @@ from fedpact.keeping import DAY, Artifact, Kind
 from fedpact.ledger.actions import Attest, CancelRound, Submit
 from fedpact.ledger.facts import Update
 from fedpact.presence import look
-from fedpact.store import Cid, DirectoryBlocks
+from fedpact.store import Cid, DirectoryBlocks, MemoryBlocks
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.server import BlockServer
+from fedpact.store.several import SeveralBlocks
 from fedpact.store.unixfs import LEAF, add, read_small
+from fedpact.upkeep import tidy
 from gateways import Gateway, respond
 from histories import History
 
@@ -280,6 +283,26 @@ def test_what_is_being_written_stays(place: Place) -> None:
     assert str(current.submissions[0].update.cid) not in place.blocks()
 
 
+def test_what_is_no_directory_collects_by_itself() -> None:
+    """It is unpinned there, in every store that is written to, and nothing is removed."""
+    stores = [MemoryBlocks(), MemoryBlocks()]
+    over, kept, foreign = (
+        [add(each, data).root for each in stores][0] for data in (b"an update", b"a model", b"by hand")
+    )
+    several = SeveralBlocks([CountedBlocks(each, f"node {place}") for place, each in enumerate(stores)], copies=[1])
+    for root in (over, kept, foreign):
+        several.pin(root)
+    found = [Artifact(Kind.UPDATE, over, 1, 1, until=9), Artifact(Kind.MODEL, kept, 1)]
+    assert tidy(several, found, 9, dry_run=True).unpinned == []
+    assert tidy(several, found, 10, dry_run=True).unpinned == found[:1]
+    assert several.pinned() == {over, kept, foreign}
+    done = tidy(several, found, 10)
+    assert (done.unpinned, done.needed, done.unknown) == (found[:1], 1, {foreign})
+    assert (done.left, done.collected) == (["node 0", "node 1"], {})
+    assert [each.pinned() for each in stores] == [{kept, foreign}] * 2
+    assert stores[0].has(over)
+
+
 def test_a_damaged_pin_stops_it_before_anything_is_removed(place: Place) -> None:
     """One line that says what to do; `store pin` mends it from another store."""
     history = place.found(model={"weight": {"dtype": "F32", "shape": [LEAF]}}, store={"retention_days": 0})
@@ -468,6 +491,17 @@ def test_silent_stores_cost_seconds(place: Place) -> None:
     assert states == {("whole", "silent", "silent")}
     assert {each.copies for each in found} == {1}
     assert len(one.asked) + len(two.asked) < 100
+
+
+def test_a_store_that_is_silent_again_and_again_is_not_asked_again() -> None:
+    """Whatever it would take to answer."""
+    silent = FaultyBlocks()
+    cids = [add(silent, bytes([number])).root for number in range(50)]
+    silent.silent |= set(cids)
+    found = look([CountedBlocks(silent, "silent")], [Artifact(Kind.MODEL, cid, 1, size=1) for cid in cids])
+    assert {each.answers[0].state.value for each in found} == {"silent"}
+    assert found[-1].answers[0].detail.startswith("not asked again after: block ")
+    assert silent.read.total() <= 3 + 8  # Those that are asked for at once.
 
 
 def test_a_store_that_lies_is_no_copy(place: Place) -> None:

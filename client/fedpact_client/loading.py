@@ -1,4 +1,4 @@
-"""A trainer by its name: `module:factory`, from this environment or the working directory.
+"""A trainer by its name: `module:factory`, from this environment or the working directory (a simulation's: its folder).
 
 The factory is called with the path of the silo's own configuration file, or none where there is none, and returns a
 `Trainer`. Only the silo's owner names it: no charter does.
@@ -13,36 +13,46 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedpact.errors import FedpactError, InputError
+from fedpact.suggestion import did_you_mean
 
+from fedpact_client.blame import in_words
 from fedpact_client.trainer import Config, Trainer
 
-_MAX_SAID = 200
+_EXTRAS = {"torch": '; pip install "fedpact[torch]" installs it'}
 
 
-def load_trainer(name: str, file: Path | None, config: Config) -> Trainer:
+def load_trainer(name: str, file: Path | None, config: Config, directory: Path | None = None) -> Trainer:
     """Makes the trainer.
 
     Args:
         name: `module:factory`.
         file: the silo's own configuration.
         config: the charter's section `trainer`.
+        directory: where the module may be besides this environment; none for the working directory.
 
     Raises:
         InputError: there is no such factory, or it fails.
     """
     module_name, _, factory_name = name.partition(":")
-    here = str(Path.cwd())
+    here = str(Path.cwd() if directory is None else directory.absolute())
     if here not in sys.path:
         sys.path.insert(0, here)
     with _naming(name):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            missing = f"no module {error.name!r}, neither installed nor in the working directory"
-            raise InputError(f"trainer {name}: {missing}") from None
+            place = "the working directory" if directory is None else directory
+            near = _EXTRAS.get(error.name or "") or did_you_mean(
+                error.name or "", sorted(path.stem for path in Path(here).glob("*.py"))
+            )
+            raise InputError(
+                f"trainer {name}: no module {error.name!r}, neither installed nor in {place}{near}"
+            ) from None
     factory = getattr(module, factory_name, None)
     if not callable(factory):
-        found = f"no {factory_name}" if factory is None else f"{factory_name}, which is none"
+        made_there = [each for each in vars(module) if callable(getattr(module, each)) and not each.startswith("_")]
+        near = did_you_mean(factory_name, made_there)
+        found = f"no {factory_name}{near}" if factory is None else f"{factory_name}, which is none"
         raise InputError(f"trainer {name}: expected a factory in module {module_name}, found {found}")
     with _naming(name):
         trainer: Trainer = factory(file, config)
@@ -60,5 +70,4 @@ def _naming(name: str) -> Iterator[None]:
     except FedpactError:
         raise
     except (Exception, SystemExit) as error:
-        said = " ".join(str(error).split())[:_MAX_SAID]
-        raise InputError(f"trainer {name}: {type(error).__name__}: {said}") from error
+        raise InputError(f"trainer {name}: {in_words(error)}") from error

@@ -22,7 +22,6 @@ The charter's section `trainer`:
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,24 +32,11 @@ from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+from fedpact_client.data import Data
 from fedpact_client.trainer import Config, Fit, Metrics
+from fedpact_client.trainer_section import positive, seed_of, whole
 
 TRAINERS = ("softmax_regression", "linear_regression", "perceptron")
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Samples to learn from and samples held out.
-
-    Attributes:
-        features, held_out_features: shape (samples, features), float64.
-        targets, held_out_targets: shape (samples,): classes as int64 from 0, or numbers as float64.
-    """
-
-    features: NDArray[np.float64]
-    targets: NDArray[Any]
-    held_out_features: NDArray[np.float64]
-    held_out_targets: NDArray[Any]
 
 
 class ScikitLearnTrainer:
@@ -72,10 +58,10 @@ class ScikitLearnTrainer:
     def fit(self, weights: Weights, config: Config) -> Fit:
         """Takes the charter's number of passes over the data, starting from the given weights."""
         estimator, data = self._start(weights), self._data
-        estimator.set_params(batch_size=min(_whole(config, "batch_size"), len(data.targets)))
+        estimator.set_params(batch_size=min(whole(config, "batch_size"), len(data.targets)))
         with _trusting():
-            for epoch in range(_whole(config, "epochs")):
-                estimator.set_params(random_state=_seed(_whole(config, "seed"), _whole(config, "round"), epoch))
+            for epoch in range(whole(config, "epochs")):
+                estimator.set_params(random_state=seed_of(whole(config, "seed"), whole(config, "round"), epoch))
                 estimator.partial_fit(data.features, data.targets)
         trained = {name: array.astype(weights[name].dtype) for name, array in _arrays(estimator).items()}
         return Fit(trained, len(data.targets), self._metrics(estimator))
@@ -142,38 +128,14 @@ def _estimator(config: Config, classes: int) -> Any:
     if (name == "softmax_regression" and not classes) or (name == "linear_regression" and classes):
         raise CharterError(f"trainer.name: {name} does not fit the task, which has {classes or 'no'} classes")
     settings = {
-        "hidden_layer_sizes": (_whole(config, "hidden"),) if name == "perceptron" else (),
+        "hidden_layer_sizes": (whole(config, "hidden"),) if name == "perceptron" else (),
         "solver": "sgd",
         "momentum": 0.0,
         "alpha": 0.0,
-        "learning_rate_init": _positive(config, "learning_rate"),
+        "learning_rate_init": positive(config, "learning_rate"),
         "batch_size": 1,
-        "random_state": _whole(config, "seed"),
+        "random_state": whole(config, "seed"),
     }
     for setting in ("epochs", "batch_size"):
-        _whole(config, setting)
+        whole(config, setting)
     return (MLPClassifier if classes else MLPRegressor)(**settings)
-
-
-def _seed(seed: int, round_number: int, epoch: int) -> int:
-    """One seed for each epoch of each round."""
-    return int(np.random.SeedSequence([seed, round_number, epoch]).generate_state(1)[0])
-
-
-def _whole(config: Config, name: str) -> int:
-    value = config.get(name)
-    least = 0 if name == "seed" else 1
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {value!r}")
-    return value
-
-
-def _positive(config: Config, name: str) -> float:
-    value = config.get(name)
-    try:
-        number = float(value) if isinstance(value, str) else 0.0
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e9:
-        raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {value!r}")
-    return number

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import operator
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from fedpact.artifacts import charter as charters
@@ -24,14 +22,13 @@ from fedpact.store.cid import Cid
 from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, open_file
 
+from fedpact_client.blame import in_words
 from fedpact_client.journal import Journal
 from fedpact_client.owe import Debt, Nothing, Refuse, Released, Train, owe
 from fedpact_client.trainer import Fit, Metrics, Trainer
 from fedpact_client.verification import Verifier
 
 logger = logging.getLogger(__name__)
-
-_MAX_SAID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +109,7 @@ class Silo:
             raise
         except (Exception, SystemExit) as error:  # Whatever its owner's code does, or gives that is no such thing.
             logger.debug("round %d: trainer", debt.round, exc_info=True)
-            said = " ".join(str(error).split())[:_MAX_SAID]
-            place = _place(error)
-            raise TrainingFailed(f"round {debt.round}: trainer: {type(error).__name__}: {said}{place}") from error
+            raise TrainingFailed(f"round {debt.round}: trainer: {in_words(error)}") from error
         dag = add(self._blocks, encoded)
         hold(self._blocks, dag.root)
         update = Update(dag.root, operator.index(fit.samples), score, dag.size)
@@ -252,11 +247,3 @@ class Silo:
         if not least < scaled < greatest:
             return least if scaled <= least else greatest
         return round(scaled)
-
-
-def _place(error: BaseException) -> str:
-    """Where the trainer's own code was when it failed: a file's name, a line."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # Not ours.
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    where = (own or frames)[-1:]
-    return "".join(f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" for frame in where)

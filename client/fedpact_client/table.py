@@ -1,87 +1,24 @@
-"""A trainer for a silo whose data are a table: a CSV file of numbers with a line of names.
+"""A trainer for a silo whose data are a table: `--trainer fedpact_client.table:trainer --trainer-config FILE`.
 
-The silo's own configuration file (TOML):
-
-    data = "ward-3.csv"       # relative to the configuration file
-    target = "outcome"        # the column to learn; all others are features, in the order of the file
-    classes = 10              # targets are 0 to 9; 0, or left out, for numbers
-    held_out = 5              # every so many-th sample is held out, to score models on (default 5)
-    scale = 16                # features are divided by this (default 1): constants that all silos agreed on
-
-The charter's section `trainer` is that of `fedpact_client.scikit_learn`.
+The file describes the table as `fedpact_client.data` says; the charter's section `trainer` is that of
+`fedpact_client.scikit_learn`.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Annotated, Any
 
-import numpy as np
-from fedpact.artifacts.mistakes import read_toml
-from fedpact.errors import InputError
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-
-from fedpact_client.scikit_learn import Data, ScikitLearnTrainer
+from fedpact_client.data import read_table
+from fedpact_client.scikit_learn import ScikitLearnTrainer
 from fedpact_client.trainer import Config
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    data: str
-    target: str
-    classes: Annotated[int, Field(ge=0, le=10**6)] = 0
-    held_out: Annotated[int, Field(ge=2, le=10**6)] = 5
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-
-
 def trainer(file: Path | None, config: Config) -> ScikitLearnTrainer:
-    """The trainer of a table: `--trainer fedpact_client.table:trainer --trainer-config FILE`.
+    """The trainer of a table.
 
     Raises:
         InputError: the file, or the table that it names, cannot be used.
         CharterError: the charter's section `trainer` does not fit.
     """
-    if file is None:
-        raise InputError("trainer_config: expected a file that names the table, found none")
-    settings = read_toml(file, _File)
-    return ScikitLearnTrainer(_read(file.parent / settings.data, settings), config, settings.classes)
-
-
-def _read(path: Path, settings: _File) -> Data:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            names = [name.strip().strip('"') for name in lines.readline().split(",")]
-            if settings.target not in names:
-                shown = ", ".join(names)[:200]
-                raise InputError(f"{path}: target: expected one of the columns {shown}, found {settings.target!r}")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Of a file without samples, which is refused below.
-                table = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: expected numbers with commas between them: {error}") from None
-    if table.shape[0] < settings.held_out or table.shape[1] != len(names) or len(names) < 2:
-        raise InputError(
-            f"{path}: expected {len(names)} numbers in each of at least {settings.held_out} lines, "
-            f"found {table.shape[0]} lines of {table.shape[1]}"
-        )
-    if not np.isfinite(table).all():
-        raise InputError(f"{path}: a number is not finite")
-    column = names.index(settings.target)
-    features = np.delete(table, column, axis=1) / settings.scale
-    targets = _targets(path, table[:, column], settings)
-    held_out = np.arange(len(targets)) % settings.held_out == 0
-    return Data(features[~held_out], targets[~held_out], features[held_out], targets[held_out])
-
-
-def _targets(path: Path, column: NDArray[np.float64], settings: _File) -> NDArray[Any]:
-    if not settings.classes:
-        return column
-    whole = column.astype(np.int64)
-    if (whole != column).any() or whole.min() < 0 or whole.max() >= settings.classes:
-        raise InputError(f"{path}: {settings.target}: expected classes from 0 to {settings.classes - 1}")
-    return whole
+    data, classes = read_table(file)
+    return ScikitLearnTrainer(data, config, classes)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from fedpact.errors import InputError, LedgerError
+from fedpact.suggestion import did_you_mean
 from fedpact.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -424,22 +424,17 @@ def _read(file: Path) -> dict[str, Any]:
     for name in found:
         if name not in SETTINGS:
             line = line_of(key_lines(text), (name,))
-            raise InputError(f"{file}, line {line}: {name[:80]!r}: unknown{_suggestion(name, SETTINGS)}")
+            raise InputError(f"{file}, line {line}: {name[:80]!r}: unknown{did_you_mean(name, SETTINGS)}")
     return found
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
     known = [*map(variable, SETTINGS), *OTHER_VARIABLES]
     return [
-        f"variable {name[:80]}: unknown, and passed over{_suggestion(name, known)}"
+        f"variable {name[:80]}: unknown, and passed over{did_you_mean(name, known)}"
         for name in sorted(environment)
         if name.startswith(PREFIX) and name not in known
     ]
-
-
-def _suggestion(name: str, known: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(name[:80], list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _found(given: object) -> str:

@@ -28,7 +28,7 @@ LEDGER = "ledger.jsonl"
 GENESIS = "genesis.safetensors"
 MODEL = "model.safetensors"
 RESULT = "result.json"
-_MAX_RESULT = 1 << 28
+MAX_RESULT = 1 << 28
 
 
 def audit_directory(
@@ -40,8 +40,12 @@ def audit_directory(
     jobs: int = 1,
     memory: Memory | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    read: Record | None = None,
 ) -> Audited:
     """Audits what a simulation left in a directory, from its files alone. Arguments as `fedpact.audit.audit`.
+
+    Args:
+        read: the directory's record, where it was read already.
 
     Raises:
         InputError: it is no directory, or one without a ledger; and as `fedpact.audit.audit`.
@@ -50,7 +54,7 @@ def audit_directory(
     """
     scope = scope or Scope()
     try:
-        read = read_record(directory)
+        read = read or read_record(directory)
     except RecordInconsistent as error:
         broken = Audit(scope, findings=[Finding(0, "record", "entries without a gap", str(error))])
         identity = record.read_identity(directory / LEDGER)
@@ -140,8 +144,8 @@ def _check_result(directory: Path, found: Audit) -> None:
     if not path.exists():
         return
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_RESULT:
-            raise InvalidDocument(f"{RESULT}: not a file of at most {_MAX_RESULT} bytes")
+        if not path.is_file() or path.stat().st_size > MAX_RESULT:
+            raise InvalidDocument(f"{RESULT}: not a file of at most {MAX_RESULT} bytes")
         said = canonical.parse(path.read_bytes(), RESULT)
         claims = {"model": said["model"], "head": said["head"]}
     except (OSError, InvalidDocument, TypeError, KeyError):

@@ -23,8 +23,10 @@ RUNS = Path("fedpact-runs")
 
 
 def simulate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="digits, breast_cancer or diabetes.")],
-    silos: Annotated[int, typer.Option(metavar="N", help="Organisations that take part.")] = 10,
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="digits, breast_cancer, diabetes, or the folder of a project.")
+    ],
+    silos: Annotated[int | None, typer.Option(metavar="N", help="Organisations that take part; otherwise 10.")] = None,
     rounds: Annotated[int | None, typer.Option(metavar="R", help="Rounds; otherwise the charter's.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Splits and shuffles the data.")] = 0,
     skew: Annotated[
@@ -78,10 +80,13 @@ def simulate(
 ) -> None:
     """Run a whole federation on this machine: real training, a real contract, an audit.
 
+    A project is a folder as fedpact new makes it: its silos train with their own settings, trainers and data.
+
     \b
     Examples:
       fedpact simulate digits --silos 10 --rounds 20
       fedpact simulate diabetes --silos 2 --skew 0.5 --json
+      fedpact simulate mine
       fedpact simulate digits --rule trimmed_mean --param share=0.2
       fedpact simulate digits --rule krum --param byzantine=1 --before norm_clip --before-param bound=median
       fedpact simulate digits --optimiser fedavgm --optimiser-param learning_rate=1 --optimiser-param momentum=0.9
@@ -92,7 +97,7 @@ def simulate(
     # Only now: these bring numpy and pydantic. Whoever trains has the most to import, and begins.
     from fedpact_simulation import training
 
-    with closing(training.start(threads, silos)) as school:
+    with closing(training.start(threads, threads if silos is None else silos)) as started_training:
         from fedpact.errors import FedpactError, Interrupted
         from fedpact.workdir import audit_directory
 
@@ -118,11 +123,13 @@ def simulate(
             hostile_silos=hostile_silos,
             threads=threads,
         )
+        school: training.Training = started_training
+        if setup.project is not None:
+            school = training.ProjectTraining(school, setup.silos)
         school.assign(setup.assignment)
         chain.load(ledger)
-        initial = school.initial()
-        setup.check_initial(initial)
-        directory = Workdir(workdir, RUNS / task)
+        initial = setup.start_from(school.initial())
+        directory = Workdir(workdir, RUNS / Path(task).resolve().name)
         done = 0
         try:
             with report.live(setup) as progress:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.manifest import Line, Manifest
 from fedpact.artifacts.weights import Weights
-from fedpact.errors import FedpactError, StoreError
+from fedpact.errors import FedpactError, StoreError, TrainingFailed
 from fedpact.files import write_atomically
 from fedpact.ledger import record
 from fedpact.ledger.actions import Admit, Appoint, CancelRound, OpenRound
@@ -245,7 +245,10 @@ class Simulation:
         current = next(each for each in reversed(view.published))
         manifest = self._manifest(current)
         model = open_file(self._blocks, Cid.parse(manifest.model), self._layout.size).read()
-        turn = self._turn
+        turn, metrics = self._turn, dict(self._training.judge(self._layout.decode(model)))
+        if self.setup.metric not in metrics:
+            found = ", ".join(metrics) or "nothing"
+            raise TrainingFailed(f"evaluate: expected {self.setup.metric} (the charter's score), found {found[:200]}")
         report = RoundReport(
             number=current.number,
             model=Cid.parse(manifest.model),
@@ -257,7 +260,7 @@ class Simulation:
             opening=turn.opening if receipt.gas is not None else None,
             submissions=turn.submissions,
             publication=receipt.gas,
-            metrics=dict(self._training.judge(self._layout.decode(model))),
+            metrics=metrics,
         )
         self.reports.append(report)
         self._turn = _Turn()

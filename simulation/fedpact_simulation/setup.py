@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,19 @@ from fedpact.errors import InputError
 from fedpact.rules import BEFORE, OPTIMISERS, REGISTRY, Optimiser
 from fedpact.rules.norm_clip import NormClip
 from fedpact.rules.parameters import from_words
+from fedpact.suggestion import did_you_mean
 from fedpact.workdir import LEDGER, describe
 from pydantic import ValidationError
 
 from fedpact_simulation import chain, hostile
+from fedpact_simulation.project import Project, read_project
 from fedpact_simulation.training import Assignment
 
 _MAX_SEED = 2**31 - 1
 
 
+SILOS = 10
+"""Of a task, where nobody says how many."""
 METRICS = {"digits": "accuracy", "breast_cancer": "accuracy", "diabetes": "r2"}
 """Every built-in task, and the figure that its trainers give."""
 
@@ -36,11 +40,13 @@ class Setup:
     """What to simulate.
 
     Attributes:
+        task: one of `METRICS`, or the folder of a project.
         ledger: one of `chain.KINDS`.
         skew: as in `tasks.split`.
         hostile: one of `hostile.KINDS`, for the last silos; none for none.
         hostile_silos: how many they are.
         threads: what is done at once: silos that train, blocks that are aggregated.
+        project: none for a task.
     """
 
     task: str
@@ -52,6 +58,7 @@ class Setup:
     hostile: str | None
     hostile_silos: int
     threads: int
+    project: Project | None = None
 
     @property
     def honest(self) -> int:
@@ -67,14 +74,40 @@ class Setup:
     def assignment(self) -> Assignment:
         """What whoever trains must know."""
         flipped = self.hostile_silos if self.hostile == hostile.LABEL_FLIP else 0
-        return Assignment(self.task, self.silos, self.seed, self.skew, self.charter.trainer, flipped)
+        given = Assignment(self.task, self.silos, self.seed, self.skew, self.charter.trainer, flipped)
+        if self.project is None:
+            return given
+        learners = [(each.trainer, each.file) for each in self.project.silos]
+        return replace(given, project=str(self.project.directory), learners=learners)
 
-    def check_initial(self, initial: Weights) -> None:
-        """Checks that the charter's model is what its trainer learns on this task.
+    def start_from(self, initial: Weights) -> Weights:
+        """The first model: of a task, what its trainer starts from; of a project, the folder's.
+
+        Args:
+            initial: as `Training.initial` gives it.
 
         Raises:
-            InputError: it is another.
+            InputError: the charter's model is not what is learned.
         """
+        if self.project is not None:
+            self._check_project(self.project, initial)
+            return self.project.genesis(self.charter.layout())
+        self._check_task(initial)
+        return initial
+
+    def _check_project(self, project: Project, initial: Weights) -> None:
+        """A trainer that says what it learns must mean the charter's model; dtypes are the charter's to choose."""
+        agreed = {each.name: each.shape for each in self.charter.layout().tensors}
+        for name in {**agreed, **initial} if initial else ():
+            expected = f"shape {initial[name].shape}" if name in initial else "nothing"
+            found = f"shape {agreed[name]}" if name in agreed else "nothing"
+            if expected != found:
+                raise InputError(
+                    f"charter, model: {name}: expected {expected}, as {project.silos[0].trainer} learns it, "
+                    f"found {found}; fedpact_client.first_model writes what a trainer learns into the charter"
+                )
+
+    def _check_task(self, initial: Weights) -> None:
         needed = Layout.of(initial)
         if self.charter.layout().header != needed.header:
             tensors = ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in needed.tensors)
@@ -86,7 +119,7 @@ class Setup:
 def prepare(
     task: str,
     *,
-    silos: int,
+    silos: int | None = None,
     rounds: int | None = None,
     seed: int = 0,
     skew: float | None = None,
@@ -105,6 +138,8 @@ def prepare(
     """Checks what a user asked for; writes nothing.
 
     Args:
+        task: one of `METRICS`, or the folder of a project (`fedpact_simulation.project`).
+        silos: of a task, otherwise `SILOS`; a project has its own.
         charter: a file that takes the place of the task's own charter, whose quorum is half of the silos, or as many
             as the rule needs.
         rounds: takes the place of the charter's number of rounds.
@@ -116,7 +151,10 @@ def prepare(
     Raises:
         InputError: something cannot be, or the parts do not go together.
     """
-    _one_of("task", task, tuple(METRICS))
+    project = _project(task, silos=silos, skew=skew, hostile_kind=hostile_kind)
+    if project is not None:
+        silos, charter = len(project.silos), charter or project.charter
+    silos = SILOS if silos is None else silos
     _one_of("ledger", ledger, chain.KINDS)
     _within("silos", silos, 1, 0xFFFF)
     _within("seed", seed, 0, _MAX_SEED)
@@ -138,8 +176,24 @@ def prepare(
         "optimiser": _other("optimiser", OPTIMISERS, optimiser, "optimiser-param", optimiser_parameters),
     }
     agreed = _charter(task, charter, silos, rounds, seed, chosen)
-    _one_of("charter, score", agreed.score, (METRICS[task],))
-    return Setup(task, silos, seed, skew, agreed, ledger, hostile_kind, hostile_silos or 0, threads)
+    if project is None:
+        _one_of("charter, score", agreed.score, (METRICS[task],))
+    return Setup(task, silos, seed, skew, agreed, ledger, hostile_kind, hostile_silos or 0, threads, project)
+
+
+def _project(task: str, *, silos: int | None, skew: float | None, hostile_kind: str | None) -> Project | None:
+    """The project that a user named, with none of what is for tasks alone; none where it is a task."""
+    if task in METRICS:
+        return None
+    if not Path(task).is_dir():
+        expected = f"expected one of {', '.join(METRICS)}, or a project's folder"
+        raise InputError(f"task: {expected}, found {task[:200]!r}{did_you_mean(task, METRICS)}")
+    if silos is not None or skew is not None:
+        given = f"silos {silos}" if silos is not None else f"skew {skew}"
+        raise InputError(f"{given}: expected a built-in task with it; {task} says itself which silos have what")
+    if hostile_kind == hostile.LABEL_FLIP:
+        raise InputError(f"hostile {hostile_kind}: expected a built-in task with it; {task} has trainers of its own")
+    return read_project(Path(task))
 
 
 class Workdir:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from fedpact.errors import InputError
-from fedpact_client.scikit_learn import Data
+from fedpact_client.data import Data
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 

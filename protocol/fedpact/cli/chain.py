@@ -8,6 +8,7 @@ from typing import Any
 from fedpact.audit import Audit, Audited, Finding, audit
 from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import RecordInconsistent
+from fedpact.ledger.facts import Hash
 from fedpact.ledger.port import Follower
 from fedpact.ledger.record import Record
 from fedpact.settings import Settings
@@ -29,6 +30,16 @@ def read_chain(settings: Settings) -> Record:
         _refresh(follower, settings)
         confirmed = tuple(entry for entry in follower.entries if follower.is_confirmed(entry))
         return Record(ledger.identity, CHAIN, confirmed)
+
+
+def read_gas(settings: Settings, read: Record) -> dict[Hash, int]:
+    """What the transactions of a record cost, as far as the chain tells.
+
+    Raises:
+        LedgerError: it cannot be asked.
+    """
+    with closing(open_ledger(settings)) as ledger:
+        return ledger.gas(list(dict.fromkeys(entry.transaction for entry in read.entries)))
 
 
 def audit_chain(settings: Settings, **asked: Any) -> Audited:

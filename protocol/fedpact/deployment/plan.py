@@ -81,7 +81,7 @@ def read_plan(path: Path) -> Plan:
     file = read_toml(path, _File)
     try:
         charter = parse_toml(path.parent / file.charter)
-        genesis = _genesis(path.parent, file.genesis, charter.layout())
+        genesis = read_genesis(path.parent, file.genesis, charter.layout())
     except CharterError as error:
         raise InputError(f"{path}: {error}") from None
     except InputError as error:
@@ -94,7 +94,15 @@ def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
     return tuple(map(Address, texts))
 
 
-def _genesis(directory: Path, name: str, layout: Layout) -> bytes:
+def read_genesis(directory: Path, name: str, layout: Layout) -> bytes:
+    """The bytes of a first model: a file's, or those of zeros.
+
+    Args:
+        name: relative to the directory; or `ZEROS`.
+
+    Raises:
+        InputError: it cannot be read, or is no model of this layout.
+    """
     try:
         if name == ZEROS:
             return layout.header + bytes(layout.size - len(layout.header))

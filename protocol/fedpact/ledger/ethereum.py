@@ -207,6 +207,14 @@ class EthereumLedger:
         """From the next reading on, so many blocks must follow one before it counts as confirmed."""
         self._reader.confirmations = confirmations
 
+    def gas(self, transactions: Sequence[Hash]) -> dict[Hash, int]:
+        """What transactions cost, as the node says; those that it does not know are missing.
+
+        Raises:
+            LedgerError: there is no answer, or it is none.
+        """
+        return self._node.gas(transactions)
+
     def latest(self) -> int:
         """The number of the newest block.
 

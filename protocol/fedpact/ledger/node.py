@@ -130,6 +130,22 @@ class Node:
             found += logs
         return found
 
+    def gas(self, transactions: Sequence[Hash]) -> dict[Hash, int]:
+        """What transactions cost; those that the node does not know are missing.
+
+        Raises:
+            LedgerError: there is no answer, or it holds other receipts.
+        """
+        answers = self._ask("eth_getTransactionReceipt", [[_written(each)] for each in transactions])
+        found = {}
+        for transaction, answer in zip(transactions, answers, strict=True):
+            if answer is None:
+                continue
+            if not isinstance(answer, dict) or _hash(answer, "transactionHash") != transaction:
+                raise LedgerError(f"rpc: asked for the receipt of {_shown(transaction)}, the node gave another")
+            found[transaction] = _number(answer, "gasUsed")
+        return found
+
     def _ask(self, name: str, each: Sequence[Any]) -> list[Any]:
         """The results of one method for several lists of parameters; in one request where the node takes batches."""
         results: list[Any] = []

@@ -1,0 +1,61 @@
+"""What the charter's section `trainer` tells, read so that every mistake in it is one line."""
+
+from __future__ import annotations
+
+import numpy as np
+from fedpact.errors import CharterError
+
+from fedpact_client.trainer import Config
+
+
+def whole(config: Config, name: str, default: int | None = None) -> int:
+    """A whole number: a seed from 0, anything else from 1.
+
+    Args:
+        default: what it is where the section does not say; none where it has to.
+
+    Raises:
+        CharterError: it is none.
+    """
+    value = config.get(name, default)
+    least = 0 if name == "seed" else 1
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {value!r}")
+    return value
+
+
+def positive(config: Config, name: str) -> float:
+    """A positive decimal, written as text.
+
+    Raises:
+        CharterError: it is none.
+    """
+    number = _number(config.get(name))
+    if number is None or number == 0:
+        raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {config.get(name)!r}")
+    return number
+
+
+def decimal(config: Config, name: str, default: str) -> float:
+    """A decimal from 0, written as text. Arguments as for `whole`.
+
+    Raises:
+        CharterError: it is none.
+    """
+    number = _number(config.get(name, default))
+    if number is None:
+        raise CharterError(f"trainer.{name}: expected a decimal from 0 as text, found {config.get(name)!r}")
+    return number
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str) else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e9 else None
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed of 32 bits for each sequence of numbers: the charter's seed, the round, the epoch."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
