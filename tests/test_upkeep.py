@@ -286,10 +286,8 @@ def test_what_is_being_written_stays(place: Place) -> None:
 def test_what_is_no_directory_collects_by_itself() -> None:
     """It is unpinned there, in every store that is written to, and nothing is removed."""
     stores = [MemoryBlocks(), MemoryBlocks()]
-    over, kept, foreign = (
-        {add(each, data).root for each in stores}.pop() for data in (b"an update", b"a model", b"by hand")
-    )
     several = SeveralBlocks([CountedBlocks(each, f"node {place}") for place, each in enumerate(stores)], copies=[1])
+    over, kept, foreign = (add(several, data).root for data in (b"an update", b"a model", b"by hand"))
     for root in (over, kept, foreign):
         several.pin(root)
     found = [Artifact(Kind.UPDATE, over, 1, 1, until=9), Artifact(Kind.MODEL, kept, 1)]
