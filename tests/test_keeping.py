@@ -229,7 +229,7 @@ def test_everything_is_named_once_with_its_size() -> None:
     ("decision", "reason", "derived_from", "malformed"),
     [
         ("included", "", True, False),
-        ("not_selected", "", True, False),
+        ("not_selected", "", False, False),
         ("excluded", "not_finite", True, False),
         ("excluded", "wrong_header", True, False),
         ("excluded", "malformed", True, True),

@@ -21,10 +21,10 @@ DATA = b"what a silo trained"
 CID = Cid.of(DATA)
 
 
-def several(*stores: Blocks, writable: bool = True, keep_reads: bool = True) -> SeveralBlocks:
+def several(*stores: Blocks, writable: bool = True) -> SeveralBlocks:
     """Stores as one, named by their place."""
     counted = [CountedBlocks(store, f"store {place}") for place, store in enumerate(stores)]
-    return SeveralBlocks(counted, writable=writable, keep_reads=keep_reads)
+    return SeveralBlocks(counted, writable=writable)
 
 
 # -------------------------------------------------------------------------------------------------------------- by URL
@@ -108,22 +108,21 @@ def test_to_read_from_a_gateway_alone_is_enough() -> None:
 
 
 def test_a_store_that_lies_is_passed_over_and_mended() -> None:
-    """Wrong bytes are taken from the next store, and the first gets the right ones in their place, kept or not."""
-    for keep_reads in (True, False):
-        first, second = MemoryBlocks(), MemoryBlocks()
-        first.put(CID, b"damaged")
-        second.put(CID, DATA)
-        assert fetch(several(first, second, keep_reads=keep_reads), CID) == DATA
-        assert fetch(first, CID) == DATA
+    """Wrong bytes are taken from the next store, and the first gets the right ones in their place."""
+    first, second = MemoryBlocks(), MemoryBlocks()
+    first.put(CID, b"damaged")
+    second.put(CID, DATA)
+    assert fetch(several(first, second), CID) == DATA
+    assert fetch(first, CID) == DATA
 
 
-def test_reads_are_kept_only_where_they_are_to_be() -> None:
-    """Not where it was not asked for, and never where nothing may be written."""
-    for options in ({"keep_reads": False}, {"writable": False}):
+def test_reads_are_kept_only_where_something_may_be_written() -> None:
+    """Then what others had is in the first store."""
+    for writable in (True, False):
         first, second = FaultyBlocks(), MemoryBlocks()
         second.put(CID, DATA)
-        assert fetch(several(first, second, **options), CID) == DATA
-        assert first.written == []
+        assert fetch(several(first, second, writable=writable), CID) == DATA
+        assert first.written == [CID] * writable
 
 
 def test_a_full_disk_does_not_stop_the_reading() -> None:
@@ -210,13 +209,13 @@ def test_a_block_is_hashed_once(monkeypatch: pytest.MonkeyPatch, writable: bool)
 
 
 @given(st.lists(st.sampled_from([b"", b"a", b"bb", b"wrong"]), max_size=4), st.booleans())
-def test_the_law_of_several(held: list[bytes], keep_reads: bool) -> None:
+def test_the_law_of_several(held: list[bytes], writable: bool) -> None:
     """Whatever the stores hold under an address: `fetch` gives its bytes exactly where one of them holds those."""
     cid = Cid.of(b"bb")
     stores = [MemoryBlocks() for _ in held]
     for store, data in zip(stores, held, strict=True):
         store.put(cid, data)
-    blocks = several(MemoryBlocks(), *stores, keep_reads=keep_reads)
+    blocks = several(MemoryBlocks(), *stores, writable=writable)
     if b"bb" in held:
         assert fetch(blocks, cid) == b"bb"
     else:

@@ -364,15 +364,14 @@ def test_exactly_what_is_reached_stays(
 # ---------------------------------------------------------------------------------------------------- in several stores
 
 
-def several(*stores: object, writable: bool = True, keep_reads: bool = True) -> SeveralBlocks:
+def several(*stores: object, writable: bool = True) -> SeveralBlocks:
     """Stores as one."""
     counted = [CountedBlocks(store, f"store {place}") for place, store in enumerate(stores)]  # type: ignore[arg-type]
-    return SeveralBlocks(counted, writable=writable, keep_reads=keep_reads)
+    return SeveralBlocks(counted, writable=writable)
 
 
-@pytest.mark.parametrize("keep_reads", [True, False])
 @pytest.mark.parametrize("lacking", ["all", "root missing", "root damaged", "leaf missing"])
-def test_what_is_missing_is_fetched_before_it_is_pinned(tmp_path: Path, lacking: str, keep_reads: bool) -> None:
+def test_what_is_missing_is_fetched_before_it_is_pinned(tmp_path: Path, lacking: str) -> None:
     """From whoever has it; then it is whole in the store that is written to."""
     first, second = DirectoryBlocks(tmp_path, sync=False), MemoryBlocks()
     dag = add(second, file(1))
@@ -380,7 +379,7 @@ def test_what_is_missing_is_fetched_before_it_is_pinned(tmp_path: Path, lacking:
         add(first, file(1))
         what, fault = lacking.split()
         _spoil(tmp_path, dag.leaves[1] if what == "leaf" else dag.root, fault)
-    blocks = several(first, second, keep_reads=keep_reads)
+    blocks = several(first, second)
     blocks.pin(dag.root)
     assert first.pinned() == blocks.pinned() == {dag.root}
     assert second.pinned() == frozenset()

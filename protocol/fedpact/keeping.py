@@ -213,7 +213,7 @@ def _is_derived_from(current: Round, submission: Submission, line: Line | None, 
         return False
     if line is None or line.update != str(submission.update.cid):
         return fits
-    return line.reason not in _BY_THE_LEDGER and line.reason != ASSERTED
+    return line.decision != "not_selected" and line.reason not in {*_BY_THE_LEDGER, ASSERTED}
 
 
 def _reports(view: View) -> Iterator[Artifact]:

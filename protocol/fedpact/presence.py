@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from fedpact.errors import BlockMissing, ContentError, InvalidDag, StoreError, Unreachable
 from fedpact.keeping import Artifact
-from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.counting import CountedBlocks
+from fedpact.store.here import Here
 from fedpact.store.unixfs import find_file, open_file
 
 _PATIENCE = 3
@@ -104,7 +104,7 @@ class _Asked:
     """A store that is asked for artifacts."""
 
     def __init__(self, store: CountedBlocks, full: bool, choose: Callable[[int], int]) -> None:
-        self._blocks = _Here(store, store.name)
+        self._blocks = Here(store, store.name)
         self._full, self._choose = full, choose
         self._silences = 0
         self._silence = ""
@@ -135,29 +135,11 @@ class _Asked:
         else:
             file = open_file(self._blocks, artifact.cid, artifact.size)
         count = len(file.leaves)
-        for index in range(count) if self._full else [self._choose(count)]:
-            file.leaf(index)
+        for _ in file.each(range(count) if self._full else [self._choose(count)]):
+            pass
         return file.size
 
     def _silent(self, error: StoreError) -> Answer:
         self._silences += 1
         self._silence = self._silence or str(error)
         return Answer(State.SILENT, str(error))
-
-
-class _Here:
-    """A store that is asked whether it has a block before it is asked for it: a node would search its network."""
-
-    def __init__(self, blocks: Blocks, name: str) -> None:
-        self._blocks, self._name = blocks, name
-
-    def get(self, cid: Cid) -> bytes:
-        if not self._blocks.has(cid):
-            raise BlockMissing(str(cid), self._name)
-        return self._blocks.get(cid)
-
-    def put(self, cid: Cid, data: bytes | bytearray) -> None:
-        raise StoreError(f"block {cid}: {self._name} is only looked into")
-
-    def has(self, cid: Cid) -> bool:
-        return self._blocks.has(cid)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from fedpact.errors import InputError, LedgerError
+from fedpact.places import below
 from fedpact.suggestion import did_you_mean
 from fedpact.toml_lines import key_lines, line_of
 
@@ -213,11 +214,10 @@ def _store(given: object, directory: Path, textual: bool) -> tuple[str, ...]:
     places = _several(given, textual, expected)
     if not all(places) or any("\0" in each for each in places):
         raise _Hidden(expected)
-    return tuple(each if _is_url(each) else str(directory / each) for each in places)
-
-
-def _is_url(text: str) -> bool:
-    return re.match(r"[a-z][a-z0-9+.-]*:", text) is not None
+    try:
+        return tuple(below(directory, each) for each in places)
+    except InputError:
+        raise _Hidden(expected) from None
 
 
 def _confirmations(given: object, directory: Path, textual: bool) -> int | str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READING, SENDING, AsJson, typed_account, with_settings
+from fedpact.cli.options import READING, SENDING, STORES, WRITING, AsJson, typed_account, with_settings
 from fedpact.errors import FedpactError, InputError
 from fedpact.settings import Settings
 
@@ -32,7 +32,7 @@ _Round = Annotated[int, typer.Argument(metavar="ROUND", help="The number of a ro
 
 
 @federation_group.command()
-@with_settings(*READING, "store")
+@with_settings(*READING, *STORES)
 def show(settings: Settings, as_json: AsJson = False) -> None:
     """Show a federation as it is now: owner, charter, members, coordinators, the open round, the head.
 
@@ -122,7 +122,7 @@ def dismiss(settings: Settings, account: _Account, as_json: AsJson = False) -> N
 
 
 @federation_group.command()
-@with_settings(*SENDING, "store")
+@with_settings(*SENDING, *WRITING)
 def amend(
     settings: Settings,
     charter: Annotated[Path, typer.Argument(metavar="CHARTER.toml", help="The new charter.")],
@@ -155,7 +155,7 @@ def amend(
             cid = add(blocks, new.encode()).root
             hold(blocks, cid)
             todo = administration.amend(view, cid, new.contract_limits())
-            where = f"{cid} is in {settings.store[0]}: coordinator and silos must be able to read it there"
+            where = f"{cid} is in {blocks.written[0].name}: coordinator and silos must be able to read it there"
             return administration.Todo(todo.actions, [*todo.notes, *([note] if note else []), where])
 
         _carry_out(settings, decide, as_json=as_json)

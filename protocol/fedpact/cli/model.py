@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READING, AsJson, with_settings
+from fedpact.cli.options import READING, STORES, AsJson, with_settings
 from fedpact.cli.rounds import the_round
 from fedpact.errors import FedpactError, StoreError
 from fedpact.settings import Settings
@@ -31,7 +31,7 @@ _Number = Annotated[
 
 
 @model_group.command()
-@with_settings(*READING, "store")
+@with_settings(*READING, *STORES)
 def get(
     settings: Settings,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")],
@@ -83,7 +83,7 @@ def get(
 
 
 @model_group.command()
-@with_settings(*READING, "store")
+@with_settings(*READING, *STORES)
 def show(settings: Settings, number: _Number = None, as_json: AsJson = False) -> None:
     """Show what a published model is: its round, its address, its tensors.
 

@@ -91,11 +91,12 @@ FLAGS: Mapping[str, Any] = {
 
 READING = ("rpc", "contract", "chain_id", "first_block")
 """The settings of whatever reads a ledger."""
-FEDERATION = (*READING, "confirmations", "store")
+STORES = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
+"""The settings of whatever reads stores; those of members take a key, and all but the first are for them."""
+WRITING = (*STORES, "write")
+"""The settings of whatever writes to stores."""
+FEDERATION = (*READING, "confirmations", *STORES)
 """The settings of whatever reads a federation, its ledger and its artifacts."""
-READER = ("store", "rpc", "contract", "chain_id", "key_file", "password_file")
-"""The settings of whatever reads stores: of other than members' stores only the first."""
-
 SERVICE = (
     "write",
     "key_file",
@@ -117,8 +118,11 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     """Gives a command the flags of settings, behind its own.
 
     Args:
-        names: the settings that it uses. What it gets as its first argument are all of them, from wherever they come.
+        names: the settings that it uses, some of them maybe twice. What it gets as its first argument are all of them,
+            from wherever they come.
     """
+
+    names = tuple(dict.fromkeys(names))
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def filled(**given: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READING, AsJson, with_settings
+from fedpact.cli.options import READING, STORES, AsJson, with_settings
 from fedpact.errors import InputError
 from fedpact.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedpact.ledger.view import Round, View
 
 
-@with_settings(*READING, "store")
+@with_settings(*READING, *STORES)
 def rounds(settings: Settings, as_json: AsJson = False) -> None:
     """List all rounds of a federation.
 
@@ -57,7 +57,7 @@ def rounds(settings: Settings, as_json: AsJson = False) -> None:
         typer.echo("note: scores need the charter, which is in none of the stores here (--store)")
 
 
-@with_settings(*READING, "store")
+@with_settings(*READING, *STORES)
 def one_round(
     settings: Settings,
     number: Annotated[int, typer.Argument(metavar="N", help="The number of the round.", min=1)],

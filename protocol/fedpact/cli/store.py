@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READER, READING, AsJson, warn, with_settings
+from fedpact.cli.options import READING, STORES, WRITING, AsJson, warn, with_settings
 from fedpact.cli.upkeep import check, gc, pin, unpin
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
@@ -44,8 +44,8 @@ def _help(context: typer.Context) -> None:
 @with_settings("store", *READING, "log_format", "log_level")
 def serve(
     settings: Settings,
-    directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="A directory with blocks; else the first of the settings.")
+    place: Annotated[
+        str | None, typer.Argument(metavar="PLACE", help="The store; else the first of the settings.")
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Listen here; 0.0.0.0 for everyone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 for any that is free.")] = 8181,
@@ -58,7 +58,7 @@ def serve(
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
 ) -> None:
-    """Offer a directory's blocks to others, read only, until you stop it.
+    """Offer a store's blocks to others, read only, until you stop it: a directory's, or what an IPFS node has itself.
 
     It is a trustless gateway of IPFS: whoever knows the address of a block gets it, whole or not at all, and checks it
     himself. There is no list of what is here. With --members a request counts that the key of an account signed which
@@ -73,24 +73,30 @@ def serve(
     """
     import logging
 
+    from fedpact.places import directory_of
     from fedpact.service import logs
-    from fedpact.store.directory import DirectoryBlocks
+    from fedpact.store.here import Here
+    from fedpact.store.opening import open_store
     from fedpact.store.server import BlockServer
 
-    if directory is None:
-        directory = Path(settings.need("store")[0])
-    if not directory.exists():
+    place = settings.need("store")[0] if place is None else place
+    directory = directory_of(place)
+    if directory is not None and not directory.exists():
         warn(f"{directory}: nothing there yet; whoever stores the first block makes it")
-    elif not directory.is_dir():
+    elif directory is not None and not directory.is_dir():
         raise InputError(f"{directory}: expected a directory with blocks, found something else")
-    with _door(settings, members, host, public_url or []) as door:
-        server = BlockServer(DirectoryBlocks(directory), host=host, port=port, access_log=access_log, door=door)
+    with (
+        _door(settings, members, host, public_url or []) as door,
+        closing(open_store([place], writable=False)) as store,
+    ):
+        name = store.stores[0].name
+        server = BlockServer(Here(store, name), host=host, port=port, access_log=access_log, door=door)
         stores = [f"{'member' if members else 'gateway'}+{url}" for url in public_url or [server.url]]
         try:
             if as_json:
                 typer.echo(json.dumps({"url": server.url, "store": stores[0]}))
             else:
-                typer.echo(f"serving {directory} at {server.url}{', to members only' if members else ''}")
+                typer.echo(f"serving {name} at {server.url}{', to members only' if members else ''}")
                 typer.echo(f"others read it with --store {' or '.join(stores)}")
             sys.stdout.flush()
             logs.configure(settings.log_format, settings.log_level)
@@ -148,7 +154,7 @@ def cid(
 
 
 @store.command()
-@with_settings("store", "write")
+@with_settings(*WRITING)
 def add(
     settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
@@ -165,7 +171,7 @@ def add(
 
 
 @store.command()
-@with_settings(*READER)
+@with_settings(*STORES)
 def get(
     settings: Settings,
     address: Address,
@@ -216,7 +222,7 @@ def get(
 
 
 @store.command()
-@with_settings(*READER)
+@with_settings(*STORES)
 def stat(settings: Settings, address: Address, size: Size = None, as_json: AsJson = False) -> None:
     """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not."""
     from fedpact.store.unixfs import build

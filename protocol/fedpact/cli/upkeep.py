@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import FEDERATION, AsJson, warn, with_settings
+from fedpact.cli.options import FEDERATION, WRITING, AsJson, warn, with_settings
 from fedpact.errors import InputError
 from fedpact.settings import Settings
 
@@ -29,7 +29,7 @@ _AHEAD = 3600  # Seconds that a chain may be ahead of the clock here before it i
 Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
 
 
-@with_settings(*FEDERATION)
+@with_settings(*FEDERATION, *WRITING)
 def gc(
     settings: Settings,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
@@ -113,7 +113,7 @@ def check(
     raise typer.Exit(1 if gone else 0)
 
 
-@with_settings("store")
+@with_settings(*WRITING)
 def pin(settings: Settings, address: Address) -> None:
     """Keep a file, until it is unpinned. What is missing of it is taken from the other stores."""
     from fedpact.cli.connection import open_blocks
@@ -122,7 +122,7 @@ def pin(settings: Settings, address: Address) -> None:
         blocks.pin(_parse(address))
 
 
-@with_settings("store")
+@with_settings(*WRITING)
 def unpin(settings: Settings, address: Address) -> None:
     """Do not insist on a file any longer. It goes with the next `gc`, unless the federation needs it."""
     from fedpact.cli.connection import open_blocks

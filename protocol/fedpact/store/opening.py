@@ -13,13 +13,11 @@ Several are asked in the order in which they are named. The first is written to,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote, urlsplit
 
 from fedpact.errors import InputError
+from fedpact.places import directory_of, scheme_of
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.several import SeveralBlocks
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from fedpact.store.admission import Reader
     from fedpact.store.kubo import KuboBlocks
 
-SCHEMES = "a directory, file:DIRECTORY, kubo+http(s)://…, gateway+http(s)://… or member+http(s)://…"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # One letter is a drive.
+SCHEMES = "a directory, file:DIRECTORY, kubo+http(s)://…, ipfshttpclient+http(s)://…, gateway+http(s)://… or member+http(s)://…"
 _MEMBER = ("member+http", "member+https")
 _GATEWAYS = ("gateway+http", "gateway+https", *_MEMBER)
 _NODES = ("kubo+http", "kubo+https", "ipfshttpclient+http", "ipfshttpclient+https")
@@ -39,7 +36,6 @@ def open_store(
     urls: Sequence[str],
     *,
     writable: bool = True,
-    keep_reads: bool = True,
     sync: bool = True,
     reader: Callable[[], Reader] | None = None,
     write: Literal["first", "all"] = "first",
@@ -49,7 +45,6 @@ def open_store(
     Args:
         urls: of the stores, in the order in which they are asked.
         writable: whether blocks are to be written; the first store must be able to keep them then.
-        keep_reads: whether blocks that others had are kept in the first.
         sync: whether a directory has a block on its disk before it is kept (see `DirectoryBlocks`).
         reader: gives who signs requests to stores of members; it is asked where there is one of those.
         write: what is written to: the first store, or all but gateways.
@@ -60,20 +55,21 @@ def open_store(
     """
     if not urls:
         raise InputError(f"store: expected {SCHEMES}, found none")
-    schemes = [_scheme(url) for url in urls]
+    if not all(url.strip() for url in urls):
+        raise InputError(f"store: expected {SCHEMES}, found an empty text")
+    schemes = [scheme_of(url) for url in urls]
     signs = reader() if reader is not None and any(scheme in _MEMBER for scheme in schemes) else None
     stores = [_open(url, sync, signs) for url in urls]
     if writable and schemes[0] in _GATEWAYS:
         expected = "a directory or an IPFS node first, to write to"
         raise InputError(f"store: expected {expected}; found a store of {schemes[0]!r}")
     copies = [place for place, scheme in enumerate(schemes) if place and write == "all" and scheme not in _GATEWAYS]
-    return SeveralBlocks(stores, writable=writable, keep_reads=keep_reads, copies=copies)
+    return SeveralBlocks(stores, writable=writable, copies=copies)
 
 
 def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
-    scheme = _scheme(url)
-    if scheme in ("", "file"):
-        directory = _path(url) if scheme else Path(url)
+    directory, scheme = directory_of(url), scheme_of(url)
+    if directory is not None:
         return CountedBlocks(DirectoryBlocks(directory, sync=sync), str(directory))
     if scheme in _NODES:
         node = _node(scheme, url)
@@ -88,7 +84,7 @@ def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
 
 def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:
     """What signs requests to a store; nothing where others than members are answered too."""
-    if _scheme(url) not in _MEMBER:
+    if scheme_of(url) not in _MEMBER:
         return None
     if signs is None:
         raise InputError("store: a store of members (member+http://…) is not read here: nobody signs")
@@ -112,19 +108,3 @@ def _node(scheme: str, url: str) -> KuboBlocks:
     from fedpact.store.node_ipfshttpclient import ClientNode
 
     return KuboBlocks(ClientNode(place))
-
-
-def _scheme(url: str) -> str:
-    """The scheme of a URL, in lower case; none of a path."""
-    if not url.strip():
-        raise InputError(f"store: expected {SCHEMES}, found an empty text")
-    found = _SCHEME.match(url)
-    return found[1].lower() if found else ""
-
-
-def _path(url: str) -> Path:
-    """The path of a `file:` URL."""
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path:
-        raise InputError("store: expected file:DIRECTORY or file:///DIRECTORY, found another file: URL")
-    return Path(unquote(parts.path))

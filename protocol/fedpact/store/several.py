@@ -31,8 +31,6 @@ class SeveralBlocks:
     Args:
         stores: in the order in which they are asked, each under a name without secrets.
         writable: whether anything is written.
-        keep_reads: whether a block that another store had is kept in the first, where that is writable. A block that
-            is damaged in the first is mended in any case.
         copies: the places of the stores that are written to beside the first. All of them must take a block: who
             counts on copies is not to find out later that there are none.
     """
@@ -42,12 +40,11 @@ class SeveralBlocks:
         stores: Sequence[CountedBlocks],
         *,
         writable: bool = True,
-        keep_reads: bool = True,
         copies: Sequence[int] = (),
     ) -> None:
         self._stores = tuple(stores)
         self._written = tuple(self._stores[place] for place in (0, *copies)) if writable else ()
-        self._writable, self._keep_reads = writable, keep_reads
+        self._writable = writable
         self._silent: set[str] = set()  # Names of stores that gave no answer when they were last asked.
         self._asked_last = [0.0] * len(self._stores)  # Until when each store is asked after those that do not rest.
         self._rest = [_REST_SECONDS[0]] * len(self._stores)  # How long its next rest is.
@@ -92,7 +89,6 @@ class SeveralBlocks:
     def _read(self, cid: Cid) -> tuple[bytes, BlockMismatch | None]:
         """The right bytes, or wrong ones and what is wrong with them."""
         wrong: tuple[bytes, BlockMismatch] | None = None
-        damaged = False
         failed: list[str] = []
         silent: Unreachable | None = None
         began = time.monotonic()
@@ -115,12 +111,11 @@ class SeveralBlocks:
             except BlockMismatch as error:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
-                damaged = damaged or not place
                 # A trace would hold the bytes until they are collected.
                 wrong = wrong or (data, error.with_traceback(None))
                 continue
             self._note(store.name)
-            if place and self._writable and (self._keep_reads or damaged):
+            if place and self._writable:
                 self._keep(cid, data)
             return data, None
         if failed:
