@@ -19,6 +19,7 @@ from fedpact.errors import InputError, InvalidDocument, RecordDamaged, RecordInc
 from fedpact.ledger import record
 from fedpact.ledger.facts import Hash
 from fedpact.ledger.record import DRY_RUN, Record
+from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import LEAF, build
@@ -41,11 +42,13 @@ def audit_directory(
     memory: Memory | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     read: Record | None = None,
+    blocks: Blocks | None = None,
 ) -> Audited:
     """Audits what a simulation left in a directory, from its files alone. Arguments as `fedpact.audit.audit`.
 
     Args:
         read: the directory's record, where it was read already.
+        blocks: where the artifacts are, if not in the directory's own store.
 
     Raises:
         InputError: it is no directory, or one without a ledger; and as `fedpact.audit.audit`.
@@ -62,7 +65,7 @@ def audit_directory(
     found = audit(
         read.identity,
         read.entries,
-        DirectoryBlocks(directory / STORE),
+        DirectoryBlocks(directory / STORE) if blocks is None else blocks,
         trusted_head=trusted_head,
         scope=scope,
         threads=threads,

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,6 +76,10 @@ def simulate(
     workdir: Annotated[
         Path | None, typer.Option(metavar="DIR", help=f"A new or empty directory; otherwise {RUNS}/TASK-1, -2, …")
     ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLACE", help="Artifacts go here: a directory or a URL of a store; otherwise DIR/store."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run a whole federation on this machine: real training, a real contract, an audit.
@@ -91,6 +95,7 @@ def simulate(
       fedpact simulate digits --rule krum --param byzantine=1 --before norm_clip --before-param bound=median
       fedpact simulate digits --optimiser fedavgm --optimiser-param learning_rate=1 --optimiser-param momentum=0.9
       fedpact simulate digits --hostile nan
+      fedpact simulate digits --rounds 3 --store kubo+http://127.0.0.1:5001
       fedpact simulate digits --rule median --hostile alie --hostile-silos 3
     """
     started = time.monotonic()
@@ -99,6 +104,7 @@ def simulate(
 
     with closing(training.start(threads, threads if silos is None else silos)) as started_training:
         from fedpact.errors import FedpactError, Interrupted
+        from fedpact.store.opening import open_store
         from fedpact.workdir import audit_directory
 
         from fedpact_simulation import chain, report
@@ -129,16 +135,19 @@ def simulate(
         school.assign(setup.assignment)
         chain.load(ledger)
         initial = setup.start_from(school.initial())
+        blocks = open_store(store, sync=False) if store else None
         directory = Workdir(workdir, RUNS / Path(task).resolve().name)
         done = 0
         try:
             with report.live(setup) as progress:
-                simulation = Simulation(setup, school, initial, directory.path, progress)
+                simulation = Simulation(setup, school, initial, directory.path, progress, blocks=blocks)
                 try:
                     simulation.run()
                 finally:
                     done = len(simulation.reports)
-            found = replace(audit_directory(directory.path, threads=threads), finished=True)
+            with closing(open_store(store, writable=False)) if store else nullcontext() as written:
+                audited = audit_directory(directory.path, threads=threads, blocks=written)
+            found = replace(audited, finished=True)
             answer = report.result(simulation, found, time.monotonic() - started)
             report.write(directory.path, answer)
         except Interrupted as error:
@@ -149,26 +158,28 @@ def simulate(
         if as_json:
             sys.stdout.write(json.dumps(answer) + "\n")
         elif simulation.reports:
-            _show(simulation, found, directory.path)
+            _show(simulation, found, directory.path, store or [])
     if not simulation.reports:
         raise FedpactError(f"no model was published: {simulation.ended}; {simulation.cancelled[-1]}")
     raise typer.Exit(found.audit.exit_code)
 
 
-def _show(simulation: Simulation, found: Audited, directory: Path) -> None:
+def _show(simulation: Simulation, found: Audited, directory: Path, stores: list[str]) -> None:
     """The run as a person reads it."""
     from fedpact.cli.audit import show, verdict
+    from fedpact.settings import shown_url
     from rich.console import Console
 
     from fedpact_simulation import report
 
     console = Console()
+    where = "".join(f" --store {shown_url(each) if '://' in each else each}" for each in stores)
     report.show(simulation, console)
     if found.audit.exit_code:
         show(found)
     lines = [f"ended: {simulation.ended}", f"model: {simulation.reports[-1].model}", verdict(found)]
     if found.is_record:
-        lines.append(f"check it yourself: fedpact audit {directory} --head 0x{found.audit.head.hex()}")
+        lines.append(f"check it yourself: fedpact audit {directory}{where} --head 0x{found.audit.head.hex()}")
     else:
         lines.append(f"files: {directory}")
     for line in lines:

@@ -30,7 +30,8 @@ from fedpact.ledger.record import Record
 from fedpact.ledger.view import Round
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
-from fedpact.store.unixfs import add, open_file, read_small
+from fedpact.store.several import SeveralBlocks
+from fedpact.store.unixfs import add, open_file
 from fedpact.workdir import GENESIS, LEDGER, MODEL, STORE
 from fedpact_client.owe import Train
 from fedpact_client.silo import Prepared, Silo
@@ -92,6 +93,7 @@ class Simulation:
         initial: the weights that the first round starts from.
         workdir: an empty directory.
         progress: called with every round that ended with a model.
+        blocks: where the artifacts go, if not into the directory; closed in the end.
 
     Attributes:
         reports: the rounds that ended with a model.
@@ -109,6 +111,8 @@ class Simulation:
         initial: Weights,
         workdir: Path,
         progress: Callable[[RoundReport], None] = lambda _: None,
+        *,
+        blocks: SeveralBlocks | None = None,
     ) -> None:
         self.setup = setup
         self.reports: list[RoundReport] = []
@@ -120,7 +124,7 @@ class Simulation:
         self._training = training
 
         # A simulation outlives no power cut, so its blocks need not be synced one by one.
-        self._blocks = DirectoryBlocks(workdir / STORE, sync=False)
+        self._blocks = DirectoryBlocks(workdir / STORE, sync=False) if blocks is None else blocks
         accepted = add(self._blocks, setup.charter.encode()).root
         self._genesis = self._layout.encode(initial)
         genesis = add(self._blocks, self._genesis).root
@@ -271,7 +275,7 @@ class Simulation:
         self._progress(report)
 
     def _manifest(self, current: Round) -> Manifest:
-        return manifests.decode(read_small(self._blocks, _known(current.manifest), manifests.MAX_BYTES))
+        return manifests.fetch(self._blocks, _known(current.manifest), len(current.submissions))
 
     def _make_silo(self, account: Address, trainer: SiloTrainer, accepted: Cid) -> Silo:
         parts = (self._chain.ledger, account, self._blocks, self._follower, trainer, accepted)

@@ -75,8 +75,8 @@ def audit(
 ) -> None:
     """Derive every published model again, from the ledger and the store alone.
 
-    The ledger is that of DIR, or that of the contract behind --rpc and --contract; then the artifacts come from the
-    stores that --store names.
+    The ledger is that of DIR, with the artifacts in DIR or in the stores that --store names; or it is that of the
+    contract behind --rpc and --contract, with the artifacts in the stores of the settings.
 
     Exit code 0: every model was reproduced, bit for bit. 1: something differs, and what. 2: something could not be
     checked, and why. With --from, --to and --sample this is said of these rounds, of these blocks, and of the record as
@@ -94,6 +94,7 @@ def audit(
     from fedpact.audit.progress import ProgressFile
     from fedpact.audit.report import report as reported
     from fedpact.cli.chain import audit_chain
+    from fedpact.cli.connection import stores_of
     from fedpact.store.unixfs import address
     from fedpact.workdir import audit_directory
 
@@ -124,7 +125,8 @@ def audit(
                 if directory is None:
                     found = audit_chain(settings, progress=progress, **asked)
                 else:
-                    found = audit_directory(directory, progress=progress, **asked)
+                    with stores_of(settings) as blocks:
+                        found = audit_directory(directory, progress=progress, blocks=blocks, **asked)
         except Interrupted as error:
             raise Interrupted(error.exit_code - 128, _interrupted(done, total, resume, scope.sample)) from None
         finally:

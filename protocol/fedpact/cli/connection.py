@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,6 +83,20 @@ def open_blocks(settings: Settings, *, writable: bool = True, account: LocalAcco
     return open_store(
         settings.need("store"), writable=writable, write=settings.write, reader=lambda: _reader(settings, account)
     )
+
+
+@contextmanager
+def stores_of(settings: Settings) -> Iterator[SeveralBlocks | None]:
+    """The stores that a command was told of itself; none where it was not, as a directory has one of its own.
+
+    Raises:
+        InputError: as `open_blocks`.
+    """
+    if not settings.origin["store"].startswith("flag"):
+        yield None
+        return
+    with closing(open_blocks(settings, writable=False)) as blocks:
+        yield blocks
 
 
 def _reader(settings: Settings, account: LocalAccount | None) -> Reader:

@@ -78,25 +78,28 @@ def report(
         _check_place(output)
         asked: dict[str, Any] = {"trusted_head": trusted, "threads": threads, "jobs": jobs}
         if directory is not None:
-            found = _of_directory(directory, None if no_audit else asked)
+            found = _of_directory(settings, directory, None if no_audit else asked)
         else:
             found = _of_chain(settings if place is None else with_rpc(settings, place), None if no_audit else asked)
         _write(output, page(found).encode())
     raise typer.Exit(0 if found.audited is None or found.audited.audit.exit_code == 0 else 1)
 
 
-def _of_directory(directory: Path, asked: dict[str, Any] | None) -> Report:
+def _of_directory(settings: Settings, directory: Path, asked: dict[str, Any] | None) -> Report:
+    from fedpact.cli.connection import stores_of
     from fedpact.report.run import measured
     from fedpact.store.directory import DirectoryBlocks
     from fedpact.workdir import STORE, audit_directory, is_record, read_record
 
     read = read_record(directory)
     audited = None
-    if asked is not None:
-        with rounds_bar() as bar:
-            audited = audit_directory(directory, read=read, progress=bar, **asked)
-    blocks, place = DirectoryBlocks(directory / STORE), str(directory) if directory.is_absolute() else ""
-    return _gathered(read, blocks, measured(directory), audited, is_record(read), place)
+    place = str(directory) if directory.is_absolute() else ""
+    with stores_of(settings) as named:
+        blocks = DirectoryBlocks(directory / STORE) if named is None else named
+        if asked is not None:
+            with rounds_bar() as bar:
+                audited = audit_directory(directory, read=read, progress=bar, blocks=blocks, **asked)
+        return _gathered(read, blocks, measured(directory), audited, is_record(read), place)
 
 
 def _of_chain(settings: Settings, asked: dict[str, Any] | None) -> Report:

@@ -162,12 +162,12 @@ class SeveralBlocks:
         return False
 
     def pin(self, root: Cid) -> None:
-        """As `Pins.pin`, in every store that is written to; what is missing there is taken from the others first."""
+        """As `Pins.pin`, in every store that is written to; what it does not find is taken from the others."""
         self._to_write(f"pin {root}")
         for store, pins in self._pinning():
             try:
                 pins.pin(root)
-            except (StoreError, BlockMismatch):
+            except (BlockMissing, BlockMismatch):
                 if len(self._stores) == 1:
                     raise
                 cids = list(addresses(self, root))
