@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chains import MEMBERS, OWNER
+from chains import KEYS, MEMBERS, OWNER
 from faulty_blocks import FaultyBlocks
 from fedpact.artifacts import manifest as manifests
 from fedpact.cli import connection
 from fedpact.cli.application import application
 from fedpact.errors import FedpactError, LedgerError
 from fedpact.keeping import DAY, Artifact, Kind
+from fedpact.keys import write_keystore
 from fedpact.ledger.actions import Attest, CancelRound, Submit
 from fedpact.ledger.facts import Update
 from fedpact.presence import look
@@ -154,7 +155,7 @@ def test_what_is_unpinned_is_said_line_by_line(place: Place) -> None:
     assert done[0] == line
     assert dry[4:] == [
         f"would be removed: 4 blocks, {4 * first.size:,} bytes from store",
-        "gc: 4 would be unpinned; pinned as before: 10 that the federation needs, 0 that its ledger does not know",
+        "gc: 4 would be unpinned; pinned as before: 10 that the federation needs, 0 others",
     ]
     assert done[4:] == [each.replace("would be ", "") for each in dry[4:]]
 
@@ -178,6 +179,38 @@ def test_what_the_ledger_does_not_know_stays_where_it_is_pinned(place: Place) ->
     place.run("unpin", mine)
     assert place.run("gc", "--json").told["removed"]["store"]["blocks"] == 1
     assert mine not in place.blocks()
+
+
+def test_a_submission_cannot_have_the_pins_of_others_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member submits what somebody pinned by hand, and what makes no model: both stay, but for its own store."""
+    history = place.found(store={"retention_days": 0})
+    by_hand, bad = add(history.blocks, b"by hand"), add(history.blocks, history.weights(math.nan))
+    current = history.open()
+    history.ledger.send(MEMBERS[2], Submit(current.number, Update(by_hand.root, 10, 0, by_hand.size)))
+    history.ledger.send(MEMBERS[3], Submit(current.number, Update(bad.root, 10, 0, bad.size)))
+    history.submit(current, 1.0, 2.0)
+    derived = history.derived(current)
+    assert derived.model is not None
+    history.close(current, derived.model.root, derived.manifest)
+    history.ledger.advance(history.ledger.now() + DAY)
+    good = add(history.blocks, history.weights(1.0)).root
+    for root in (by_hand.root, bad.root, good):
+        history.blocks.pin(root)
+    place.age()
+    done = place.run("gc", "--json").told
+    assert [each["cid"] for each in done["unpinned"]] == [str(good)]
+    assert set(done["unknown"]) == {str(by_hand.root), str(bad.root)}
+    assert {str(by_hand.root), str(bad.root)} <= place.blocks()
+    monkeypatch.setenv("FEDPACT_KEY", "0x" + "1" * 65)
+    refused = place.run("gc", "--json")
+    assert refused.told["unpinned"] == []
+    assert "warning: variable FEDPACT_KEY: expected" in refused.err
+    monkeypatch.setenv("FEDPACT_KEY", KEYS[4].key.hex())
+    assert [each["cid"] for each in place.run("gc", "--json").told["unpinned"]] == [str(by_hand.root)]
+    write_keystore(place.path / "key.json", KEYS[5], "a password that nobody is asked for", iterations=2)
+    done = place.run("gc", "--json", "--key-file", "key.json")
+    assert [each["cid"] for each in done.told["unpinned"]] == [str(bad.root)]
+    assert place.blocks().isdisjoint(map(str, (by_hand.root, bad.root)))
 
 
 def test_what_is_needed_stays_without_a_pin(place: Place) -> None:
@@ -290,7 +323,7 @@ def test_what_is_no_directory_collects_by_itself() -> None:
     over, kept, foreign = (add(several, data).root for data in (b"an update", b"a model", b"by hand"))
     for root in (over, kept, foreign):
         several.pin(root)
-    found = [Artifact(Kind.UPDATE, over, 1, 1, until=9), Artifact(Kind.MODEL, kept, 1)]
+    found = [Artifact(Kind.UPDATE, over, 1, 1, until=9, pinned_for_us=True), Artifact(Kind.MODEL, kept, 1)]
     assert tidy(several, found, 9, dry_run=True).unpinned == []
     assert tidy(several, found, 10, dry_run=True).unpinned == found[:1]
     assert several.pinned() == {over, kept, foreign}

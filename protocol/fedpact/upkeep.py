@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fedpact.artifacts.charter import Charter
@@ -10,6 +10,7 @@ from fedpact.artifacts.manifest import Manifest
 from fedpact.errors import StoreError
 from fedpact.keeping import Artifact, artifacts, needed, released
 from fedpact.ledger.events import CharterAmended, Founded
+from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
 from fedpact.ledger.view import Round
 from fedpact.overview import Documents
@@ -26,7 +27,7 @@ class Tidied:
     Attributes:
         unpinned: what was pinned and is no longer needed.
         needed: how many pins stay because the federation needs them.
-        unknown: pins that stay because the ledger does not know them.
+        unknown: pins that stay although the federation does not need them: nobody knows who else does.
         collected: what was removed from the directories, by their names.
         left: stores that remove by themselves what is not pinned.
     """
@@ -58,8 +59,14 @@ def survey(follower: Follower, documents: Documents, *, first: int = 0, last: in
     return [each for each in found if within(each.round)]
 
 
-def survey_all(follower: Follower, documents: Documents) -> list[Artifact]:
+def survey_all(
+    follower: Follower, documents: Documents, pins: Collection[Cid] = (), own: Address | None = None
+) -> list[Artifact]:
     """All that the ledger names, and nothing is missing among it.
+
+    Args:
+        pins: what may have to be let go of.
+        own: as `artifacts`.
 
     Raises:
         StoreError: a manifest is in no store that answers, so that nobody knows what it names.
@@ -68,15 +75,16 @@ def survey_all(follower: Follower, documents: Documents) -> list[Artifact]:
 
     def manifest(current: Round) -> Manifest | None:
         charter = known.get(current.charter)
-        if charter is not None and charter.optimiser is None:
-            return None  # It names nothing that the ledger does not.
+        pinned = any(each.update.cid in pins for each in current.submissions)
+        if charter is not None and charter.optimiser is None and not pinned:
+            return None  # It names nothing that the ledger does not, and no pin depends on it.
         found = documents.manifest(current)
         if current.manifest in documents.unavailable:
             why = documents.missing[current.manifest]
             raise StoreError(f"manifest of round {current.number}: {why}; what it needs is not known, nothing is done")
         return found
 
-    return artifacts(follower.view, follower.entries, follower.confirmed, known, manifest)
+    return artifacts(follower.view, follower.entries, follower.confirmed, known, manifest, own)
 
 
 def tidy(
