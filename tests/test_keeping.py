@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from chains import COORDINATOR, MEMBERS, OWNER, START
@@ -166,7 +166,8 @@ def test_exactly_the_updates_that_nothing_needs_are_released(
         charter = known.get(current.charter)
         for submission in current.submissions:
             has_ended = ended is not None and blocks[ended] <= confirmed
-            if charter is None or not has_ended or ended is None or now - ended <= charter.store.retention_days * DAY:
+            last = max(ended or 0, current.terms.submit_by)
+            if charter is None or not has_ended or now - last <= charter.store.retention_days * DAY:
                 within.add(submission.update.cid)
             elif current.status is Status.PUBLISHED or submission.member == own:
                 over.add(submission.update.cid)
@@ -268,6 +269,18 @@ def test_without_its_manifest_a_round_unpins_nothing() -> None:
     assert [each.cid for each in released(own, START + 9 * DAY)] == [POOL[1], POOL[5]]
 
 
+def test_a_round_that_is_said_to_have_ended_long_ago_ended_no_earlier_than_by_its_terms() -> None:
+    """A node may date a block as it likes; when submissions end is part of the head."""
+    story = Story()
+    story.open()
+    story.submit(0, POOL[1])
+    current = story.publish(POOL[2], POOL[3])
+    entries = [replace(entry, time=1) for entry in story.ledger.read(Cursor()).entries]
+    found = artifacts(story.ledger.view, entries, 10**9, {current.charter: CHARTERS[0]}, story.manifest)
+    (update,) = [each for each in found if each.kind is Kind.UPDATE]
+    assert update.until == current.terms.submit_by
+
+
 def test_everything_is_named_once_with_its_size() -> None:
     """Charters, the first model, updates, manifest, state, model, reports; sizes as the charter of the round says."""
     story = Story()
@@ -331,7 +344,7 @@ def test_nothing_is_derived_from_a_cancelled_round() -> None:
     story.submit(0, POOL[1])
     story.cancel()
     (update,) = [each for each in story.found() if each.kind is Kind.UPDATE]
-    assert (update.derived_from, update.until) == (False, story.ends[1])
+    assert (update.derived_from, update.until) == (False, story.ledger.view.rounds[1].terms.submit_by)
     assert story.ledger.view.rounds[1].status is Status.CANCELLED
 
 

@@ -80,10 +80,12 @@ class Place:
                 err.write(f"{error}\n")
         return Done(code or 0, out.getvalue(), err.getvalue())
 
-    def age(self) -> None:
-        """Makes everything in the store two hours older."""
+    def age(self, seconds: float = 7200) -> None:
+        """Makes everything in the store older: two hours, and what is pinned a week besides."""
         for file in self.path.glob("store/blocks/*/*"):
-            os.utime(file, (file.stat().st_mtime - 7200,) * 2)
+            os.utime(file, (file.stat().st_mtime - seconds,) * 2)
+        for file in self.path.glob("store/pins/*"):
+            os.utime(file, (file.stat().st_mtime - seconds - 7 * DAY,) * 2)
 
     def files(self) -> dict[Path, tuple[int, int]]:
         """All that is in the directory, with its time."""
@@ -297,6 +299,19 @@ def test_a_chain_that_is_ahead_of_the_clock_is_not_believed(place: Place, monkey
     assert place.run("gc", "--json").told["unpinned"] == []
 
 
+def test_a_chain_that_is_behind_the_clock_is_not_believed(place: Place) -> None:
+    """A node may date any block in the past: what was pinned for less than its retention by the clock here stays."""
+    history = three_rounds(place)
+    first = history.view.rounds[1].submissions[0].update.cid
+    pin = place.path / "store" / "pins" / str(first)
+    for age, gone in ((DAY - 100, False), (DAY + 100, True)):
+        os.utime(pin, (time.time() - age,) * 2)
+        for dry in (("--dry-run",), ()):
+            unpinned = {each["cid"] for each in place.run("gc", "--json", *dry).told["unpinned"]}
+            assert (str(first) in unpinned, len(unpinned)) == (gone, 1 if gone else 3)
+        assert (str(first) not in place.blocks(), pin.exists()) == (gone, not gone)
+
+
 def test_what_is_being_written_stays(place: Place) -> None:
     """A coordinator has put the leaves of a model, and neither its root nor a pin."""
     history = place.found(model={"weight": {"dtype": "F32", "shape": [LEAF]}}, store={"retention_days": 0})
@@ -324,10 +339,10 @@ def test_what_is_no_directory_collects_by_itself() -> None:
     for root in (over, kept, foreign):
         several.pin(root)
     found = [Artifact(Kind.UPDATE, over, 1, 1, until=9, pinned_for_us=True), Artifact(Kind.MODEL, kept, 1)]
-    assert tidy(several, found, 9, dry_run=True).unpinned == []
-    assert tidy(several, found, 10, dry_run=True).unpinned == found[:1]
+    assert tidy(several, found, 9, began=0, dry_run=True).unpinned == []
+    assert tidy(several, found, 10, began=0, dry_run=True).unpinned == found[:1]
     assert several.pinned() == {over, kept, foreign}
-    done = tidy(several, found, 10)
+    done = tidy(several, found, 10, began=0)
     assert (done.unpinned, done.needed, done.unknown) == (found[:1], 1, {foreign})
     assert (done.left, done.collected) == (["node 0", "node 1"], {})
     assert [each.pinned() for each in stores] == [{kept, foreign}] * 2

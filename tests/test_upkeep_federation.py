@@ -93,7 +93,7 @@ def test_a_federation_that_is_killed_collected_and_checked(federation: Federatio
         assert again.end() == 0
 
     view = federation.view()
-    federation.travel(60)
+    federation.travel(660)  # Beyond the deadline of the last round, which ended early.
     assert json.loads(fedpact("store", "gc", "--json", cwd=silos[0]).stdout)["unpinned"] == []  # In this century.
     found = answer(coordinator, "check")
     assert found["ok"]

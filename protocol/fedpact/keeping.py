@@ -62,6 +62,7 @@ class Artifact:
         limit: bytes that it has at most.
         copies: how many the charter asks for.
         until: the last second in which it is needed (seconds since the epoch); none: always, as far as is known.
+        retention: for how many seconds it is needed after its round.
         derived_from: whether somebody cannot derive what he should where it is missing.
         malformed: whether its manifest says that it is no file of weights: then it need not be one.
         pinned_for_us: whether a service pins it for this federation, so that the pin goes once it is not needed.
@@ -75,6 +76,7 @@ class Artifact:
     limit: int = LARGEST
     copies: int = 1
     until: int | None = None
+    retention: int = 0
     derived_from: bool = True
     malformed: bool = False
     pinned_for_us: bool = False
@@ -204,7 +206,9 @@ def _updates(
     own: Address | None,
 ) -> Iterator[Artifact]:
     """The updates of a round."""
-    until = None if ended is None or charter is None else ended + charter.store.retention_days * DAY
+    retention = 0 if charter is None else charter.store.retention_days * DAY
+    # The time of a block is its node's word. The terms are part of the head; what ends early is kept a little longer.
+    until = None if ended is None or charter is None else max(ended, current.terms.submit_by) + retention
     lines = {} if manifest is None else {line.index: line for line in manifest.submissions}
     for each in sorted(current.submissions, key=lambda submission: submission.index):
         line, fits = lines.get(each.index), each.update.size == size.model
@@ -217,6 +221,7 @@ def _updates(
             limit=min(each.update.size, LARGEST),
             copies=copies,
             until=until,
+            retention=retention,
             derived_from=_is_derived_from(current, each, line, fits=fits or charter is None),
             malformed=line is not None and line.reason == "malformed",
             pinned_for_us=each.member == own or (fits and _is_included(each, line)),

@@ -88,14 +88,18 @@ def survey_all(
 
 
 def tidy(
-    blocks: SeveralBlocks, found: list[Artifact], now: int, *, grace: float = GRACE, dry_run: bool = False
+    blocks: SeveralBlocks, found: list[Artifact], now: int, *, began: int, grace: float = GRACE, dry_run: bool = False
 ) -> Tidied:
     """Unpins what the federation no longer needs, and removes from directories what neither a pin nor the ledger needs.
+
+    A directory knows when something was pinned in it. However old the ledger says that an update is, one stays that was
+    pinned for less than its retention by the clock here.
 
     Args:
         blocks: what is written to among them is tidied.
         found: all that the ledger names.
         now: a time that has surely passed, in seconds since the epoch.
+        began: when the ledger and the pins were about to be read, by the clock here, in nanoseconds since the epoch.
         grace: as `collect`.
         dry_run: whether it is only said what would be done.
 
@@ -103,7 +107,15 @@ def tidy(
         StoreError: a store cannot do it; what is needed stays in any case.
     """
     pins, kept = blocks.pinned(), needed(found, now)
-    over = {each.cid: each for each in released(found, now) if each.cid in pins}
+    directories = [each.blocks for each in blocks.written if isinstance(each.blocks, DirectoryBlocks)]
+    gone = [each for each in released(found, now) if each.cid in pins]
+    young = {
+        each.cid
+        for each in gone
+        for directory in directories
+        if directory.pinned_at(each.cid) > began - each.retention * 10**9
+    }
+    over = {each.cid: each for each in gone if each.cid not in young}
     if not dry_run:
         for cid in over:
             blocks.unpin(cid)

@@ -61,11 +61,12 @@ def gc(
     from fedpact.store.several import SeveralBlocks
     from fedpact.upkeep import survey_all, tidy
 
+    began = time.time_ns()
     with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
         documents = Documents(SeveralBlocks(blocks.stores, writable=False))
         follower, now = _read(settings, ledger, documents)
         found = survey_all(follower, documents, blocks.pinned(), _own(settings))
-        done = tidy(blocks, found, now, grace=grace, dry_run=dry_run)
+        done = tidy(blocks, found, now, began=began, grace=grace, dry_run=dry_run)
     if as_json:
         sys.stdout.write(json.dumps({"dry_run": dry_run, **_as_json(done)}) + "\n")
     else:

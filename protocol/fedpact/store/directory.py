@@ -127,6 +127,19 @@ class DirectoryBlocks:
                 found.add(Cid.parse(name))
         return frozenset(found)
 
+    def pinned_at(self, root: Cid) -> int:
+        """When a root was last pinned, in nanoseconds since the epoch by the clock here; 0 where it is not.
+
+        Raises:
+            StoreError: the directory cannot say.
+        """
+        try:
+            return (self._pins / str(root)).stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        except OSError as error:
+            raise StoreError(f"pin {root}: cannot look into {self.directory}: {error.strerror}") from error
+
     @contextlib.contextmanager
     def locked(self, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
         """Nobody pins anything in here while another collects. A collector does not keep it for long.
