@@ -312,6 +312,24 @@ def test_a_chain_that_is_behind_the_clock_is_not_believed(place: Place) -> None:
         assert (str(first) not in place.blocks(), pin.exists()) == (gone, not gone)
 
 
+def test_what_is_pinned_again_while_it_is_let_go_of_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silo submits the same update in the next round, after the ledger was read: neither pin nor block goes."""
+    history = three_rounds(place)
+    first = history.view.rounds[1].submissions[0].update.cid
+    release = DirectoryBlocks.release
+
+    def pinned_before(self: DirectoryBlocks, root: Cid, since: int) -> bool:
+        if root == first:
+            DirectoryBlocks(self.directory, sync=False).pin(root)
+        return release(self, root, since)
+
+    monkeypatch.setattr(DirectoryBlocks, "release", pinned_before)
+    done = place.run("gc", "--json").told
+    assert (len(done["unpinned"]), done["unknown"]) == (3, [str(first)])
+    assert str(first) in place.blocks()
+    assert first in history.blocks.pinned()
+
+
 def test_what_is_being_written_stays(place: Place) -> None:
     """A coordinator has put the leaves of a model, and neither its root nor a pin."""
     history = place.found(model={"weight": {"dtype": "F32", "shape": [LEAF]}}, store={"retention_days": 0})

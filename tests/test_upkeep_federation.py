@@ -90,6 +90,9 @@ def test_a_federation_that_is_killed_collected_and_checked(federation: Federatio
         updates = {each.update.cid for each in current.submissions}
         assert pinned >= updates | {current.charter, current.base, current.model, current.manifest}
         again.wait_for("over: ")
+        last = federation.view().rounds[3].model
+        stores = [DirectoryBlocks(place / "store") for place in silos]
+        wait_until("the last model to be verified", lambda: all(last in store.pinned() for store in stores))
         assert again.end() == 0
 
     view = federation.view()

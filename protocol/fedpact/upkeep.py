@@ -117,13 +117,17 @@ def tidy(
     }
     over = {each.cid: each for each in gone if each.cid not in young}
     if not dry_run:
+        # What was pinned again since it was looked at stays, also in stores that do not say when.
+        over = {cid: each for cid, each in over.items() if all(store.release(cid, began) for store in directories)}
         for cid in over:
             blocks.unpin(cid)
     collected: dict[str, Collected] = {}
     left: list[str] = []
     for store in blocks.written:
         if isinstance(store.blocks, DirectoryBlocks):
-            collected[store.name] = collect(store.blocks, kept, unpinned=over, grace=grace, dry_run=dry_run)
+            collected[store.name] = collect(
+                store.blocks, kept, unpinned=over if dry_run else (), grace=grace, dry_run=dry_run
+            )
         else:
             left.append(store.name)
     return Tidied(list(over.values()), len(pins & kept), pins - kept - over.keys(), collected, left)
