@@ -242,18 +242,29 @@ def test_the_state_of_an_optimiser_stays(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_without_a_manifest_that_names_a_state_nothing_is_done(place: Place, fault: str) -> None:
-    """Nobody knows what it names. One that is there, and none, names nothing."""
-    history = three_rounds(place, optimiser=MOMENTUM)
-    cid = history.view.rounds[2].manifest
+@pytest.mark.parametrize("charter", [{}, {"optimiser": MOMENTUM}])
+def test_a_manifest_that_nobody_has_keeps_its_round_and_no_other(
+    place: Place, charter: dict[str, Any], fault: str
+) -> None:
+    """Nobody knows what it names: its updates stay, pinned or not, and so does what is pinned. All else goes."""
+    history = three_rounds(place, **charter)
+    rounds = history.view.rounds
+    cid = rounds[2].manifest
+    assert cid is not None
     path = place.path / "store" / "blocks" / str(cid)[-3:-1] / str(cid)
     path.unlink() if fault == "missing" else path.write_bytes(b"damaged")
-    before = place.files()
-    done = place.run("gc")
-    assert done.code == 1
-    assert f"manifest of round 2: block {cid}: " in done.err
-    assert "what it needs is not known, nothing is done" in done.err
-    assert (len(done.err.splitlines()), done.out, place.files()) == (1, "", before)
+    bare = rounds[2].submissions[1].update.cid
+    history.blocks.unpin(bare)
+    before = place.blocks()
+    done = place.run("gc", "--json")
+    assert (done.code, done.told["without_manifest"]) == (0, [2])
+    assert f"warning: 1 manifest could not be read, of round 2: block {cid}: " in done.err
+    assert "the updates of the round stay" in done.err
+    assert len(done.err.splitlines()) == 1
+    over = {str(each.update.cid) for each in rounds[1].submissions}
+    assert {each["cid"] for each in done.told["unpinned"]} == over
+    assert place.blocks() == before - over
+    assert str(bare) in before
 
 
 def test_a_manifest_that_is_none_names_nothing(place: Place) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import Manifest
-from fedpact.errors import StoreError
-from fedpact.keeping import Artifact, artifacts, needed, released
+from fedpact.keeping import Artifact, Kind, artifacts, needed, released
 from fedpact.ledger.events import CharterAmended, Founded
 from fedpact.ledger.facts import Address
 from fedpact.ledger.port import Follower
@@ -61,16 +60,17 @@ def survey(follower: Follower, documents: Documents, *, first: int = 0, last: in
 
 def survey_all(
     follower: Follower, documents: Documents, pins: Collection[Cid] = (), own: Address | None = None
-) -> list[Artifact]:
-    """All that the ledger names, and nothing is missing among it.
+) -> tuple[list[Artifact], dict[int, str]]:
+    """All that the ledger names, and by their rounds why manifests are in no store that answers.
+
+    Nobody knows what such a manifest says, and whoever withholds one must not keep all else from being tidied: the
+    updates of its round stay needed, and a state that it names is kept by its pin.
 
     Args:
         pins: what may have to be let go of.
         own: as `artifacts`.
-
-    Raises:
-        StoreError: a manifest is in no store that answers, so that nobody knows what it names.
     """
+    hidden: dict[int, str] = {}
     known = _read_charters(follower, documents)
 
     def manifest(current: Round) -> Manifest | None:
@@ -80,11 +80,13 @@ def survey_all(
             return None  # It names nothing that the ledger does not, and no pin depends on it.
         found = documents.manifest(current)
         if current.manifest in documents.unavailable:
-            why = documents.missing[current.manifest]
-            raise StoreError(f"manifest of round {current.number}: {why}; what it needs is not known, nothing is done")
+            hidden[current.number] = documents.missing[current.manifest]
         return found
 
-    return artifacts(follower.view, follower.entries, follower.confirmed, known, manifest, own)
+    found = artifacts(follower.view, follower.entries, follower.confirmed, known, manifest, own)
+    return [
+        replace(each, until=None) if each.kind is Kind.UPDATE and each.round in hidden else each for each in found
+    ], hidden
 
 
 def tidy(

@@ -48,8 +48,8 @@ def gc(
     They are unpinned in the store that is written to. From a directory, blocks are removed then that no pin leads to
     and that the ledger does not need; a node removes by itself what is not pinned, when its owner lets it. What is
     pinned otherwise stays: files that were added by hand, those of other federations, and updates that are in no model,
-    but for those of the account here (the setting key_file). Where the ledger, or a manifest, cannot be read, nothing
-    is done.
+    but for those of the account here (the setting key_file). Where the ledger cannot be read, nothing is done; where a
+    manifest cannot, the updates of its round stay.
 
     \b
     Examples:
@@ -65,10 +65,18 @@ def gc(
     with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
         documents = Documents(SeveralBlocks(blocks.stores, writable=False))
         follower, now = _read(settings, ledger, documents)
-        found = survey_all(follower, documents, blocks.pinned(), _own(settings))
+        found, hidden = survey_all(follower, documents, blocks.pinned(), _own(settings))
         done = tidy(blocks, found, now, began=began, grace=grace, dry_run=dry_run)
+    if hidden:
+        number, why = next(iter(hidden.items()))
+        count = "1 manifest" if len(hidden) == 1 else f"{len(hidden):,} manifests"
+        warn(
+            f"{count} could not be read, of round {number}: {why}; the updates of the round stay, and what else its "
+            "manifest names only where it is pinned"
+        )
     if as_json:
-        sys.stdout.write(json.dumps({"dry_run": dry_run, **_as_json(done)}) + "\n")
+        answer = {"dry_run": dry_run, **_as_json(done), "without_manifest": sorted(hidden)}
+        sys.stdout.write(json.dumps(answer) + "\n")
     else:
         _say(done, dry_run=dry_run)
 
