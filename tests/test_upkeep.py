@@ -27,7 +27,7 @@ from fedpact.keys import write_keystore
 from fedpact.ledger.actions import Attest, CancelRound, Submit
 from fedpact.ledger.facts import Update
 from fedpact.presence import look
-from fedpact.store import Cid, DirectoryBlocks, MemoryBlocks
+from fedpact.store import Cid, Codec, DirectoryBlocks, MemoryBlocks
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.server import BlockServer
@@ -528,6 +528,29 @@ def test_what_nobody_derives_anything_from_may_be_gone(place: Place) -> None:
     assert done.code == 0
     assert f"- update, round 1, silo 1, {update} (nothing is derived from it): store 1: block" in done.out
     assert "- report, round 2, silo 1, " in done.out
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_an_update_of_another_size_is_not_looked_for(place: Place, published: bool) -> None:
+    """Its DAG may be of 64 GiB, or say so: whatever a manifest says of it, nothing is derived from it."""
+    history = place.found()
+    current = history.open()
+    node = Cid.of(b"the root of 64 GiB", Codec.DAG_PB)
+    history.ledger.send(MEMBERS[3], Submit(current.number, Update(node, 10, 0, 1 << 36)))
+    history.submit(current, 1.0)
+    if published:
+        derived = history.derived(current)
+        assert derived.model is not None
+        lines = [
+            each.model_copy(update={"decision": "included", "reason": ""}) if each.update == str(node) else each
+            for each in derived.manifest.submissions
+        ]
+        history.close(current, derived.model.root, derived.manifest.model_copy(update={"submissions": lines}))
+    with Gateway(lambda to: respond(to, b"", status=404)) as gateway:
+        done = place.run("check", "--json", "--full", "--store", "store", "--store", f"gateway+{gateway.url}")
+    assert done.code == 0
+    assert [each["silo"] for each in done.told["artifacts"] if each["kind"] == "update"] == [1]
+    assert not any(str(node) in path for path in gateway.asked)
 
 
 def test_a_malformed_update_is_there_when_its_proof_is(place: Place) -> None:

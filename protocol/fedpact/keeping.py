@@ -59,7 +59,7 @@ class Artifact:
         round: the first round that needs it; 0 where the founding does.
         silo: whose it is, by the member's index; none where it is everybody's.
         size: its bytes; none where they are not known from elsewhere.
-        limit: bytes that it has at most.
+        limit: bytes that it has at most; 0 where it is not worth looking for, as it cannot be what it should be.
         copies: how many the charter asks for.
         until: the last second in which it is needed (seconds since the epoch); none: always, as far as is known.
         retention: for how many seconds it is needed after its round.
@@ -218,7 +218,7 @@ def _updates(
             current.number,
             each.index,
             size=size.model if fits else None,
-            limit=min(each.update.size, LARGEST),
+            limit=min(each.update.size, LARGEST) if fits or size.model is None else 0,
             copies=copies,
             until=until,
             retention=retention,

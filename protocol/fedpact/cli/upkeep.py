@@ -94,7 +94,8 @@ def check(
     """Say which store has what: each is asked for every artifact that the ledger names and the federation still needs.
 
     Of each artifact a block that is drawn at random is read and verified. A store that answers with it is a copy. Exit
-    code 1: something has none. It is a warning where there are fewer than the charter asks for (store.copies).
+    code 1: something has none. It is a warning where there are fewer than the charter asks for (store.copies). Updates
+    that are not as long as the model are not looked for: nothing is derived from them, and they may be of any length.
 
     \b
     Examples:
@@ -111,7 +112,8 @@ def check(
         follower, now = _read(settings, ledger, documents)
         found = survey(follower, documents, first=first or 0, last=last)
         names = [each.name for each in blocks.stores]
-        places = look(blocks.stores, [each for each in found if each.is_needed(now)], full=full)
+        wanted = [each for each in found if each.limit and each.is_needed(now)]
+        places = look(blocks.stores, wanted, full=full)
     gone = [each for each in places if each.artifact.derived_from and not each.copies]
     few = [each for each in places if each.copies < each.artifact.copies]
     if as_json:
