@@ -68,14 +68,41 @@ def test_pins_are_there_for_the_next_process(blocks: DirectoryBlocks, tmp_path: 
 
 
 def test_a_pin_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name is synced, and the directory's that it is in; once, as the second time there is nothing to write."""
+    """And so is all that it leads to, whoever wrote it: every name on the way there, also when it was there before. A
+    store that does not sync does not."""
     blocks = DirectoryBlocks(tmp_path)
-    blocks.put(CID, DATA)
+    dag = add(DirectoryBlocks(tmp_path, sync=False), file(1))
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
-    blocks.pin(CID)
-    blocks.pin(CID)
-    assert synced == [path.stat().st_ino for path in (tmp_path, tmp_path / "pins", tmp_path / "pins")]
+    shards = {tmp_path / "blocks" / name[-3:-1] for name in of(dag)}
+    every = sorted(path.stat().st_ino for path in (tmp_path, tmp_path / "blocks", *shards))
+    for _ in range(2):
+        blocks.pin(dag.root)
+        assert sorted(synced) == sorted([*every, (tmp_path / "pins").stat().st_ino])
+        assert synced[-2:] == [(tmp_path / "pins").stat().st_ino, tmp_path.stat().st_ino]
+        synced.clear()
+    DirectoryBlocks(tmp_path, sync=False).pin(dag.root)
+    assert synced == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_cannot_be_made_durable_is_not_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """One line that says why; a pin that was there stays."""
+    blocks = DirectoryBlocks(tmp_path)
+    blocks.put(CID, DATA)
+    if again:
+        blocks.pin(CID)
+
+    def broken(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == tmp_path.stat().st_ino:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(StoreError, match=rf"pin {CID}: cannot write to {tmp_path}: Input/output error"):
+        blocks.pin(CID)
+    assert blocks.pinned() == ({CID} if again else set())
 
 
 @pytest.mark.parametrize("where", ["touch", "mkdir"])

@@ -99,19 +99,22 @@ class DirectoryBlocks:
             raise StoreError(f"block {cid}: cannot look into {self.directory}: {error.strerror}") from error
 
     def pin(self, root: Cid) -> None:
-        """As `Pins.pin`. One that is there is renewed: whoever was about to let it go leaves it."""
-        check_whole(self, root, str(self.directory))
+        """As `Pins.pin`. One that is there is renewed: whoever was about to let it go leaves it.
+
+        All of it is on the disk then, also what another process wrote, and did not live to make durable.
+        """
+        cids = check_whole(self, root, str(self.directory))
         path, created, now = self._pins / str(root), False, 0
         try:
             try:
+                self._sync_names(*{self._path(cid).parent for cid in cids}, self.directory / "blocks")
                 with self.locked(fcntl.LOCK_SH):
                     now = time.time_ns()
                     with contextlib.suppress(FileExistsError):
                         path.touch(exist_ok=False)
                         created = True
                     os.utime(path, ns=(now, now))
-                    if self._sync:
-                        _sync_directory(self._pins)
+                    self._sync_names(self._pins, self.directory)
             except OSError as error:
                 raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
             check_whole(self, root, str(self.directory))  # What was collected before the pin could be seen.
@@ -176,10 +179,7 @@ class DirectoryBlocks:
         Raises:
             OSError: the directory cannot be used, or somebody keeps it all the same.
         """
-        if not self._pins.is_dir():
-            self._pins.mkdir(parents=True, exist_ok=True)
-            if self._sync:
-                _sync_directory(self.directory)
+        self._pins.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._pins, os.O_RDONLY | os.O_CLOEXEC)
         try:
             end = time.monotonic() + _PATIENCE
@@ -216,8 +216,7 @@ class DirectoryBlocks:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        if self._sync:
-            _sync_directory(path.parent)
+        self._sync_names(path.parent)
 
     def _make(self, directory: Path) -> None:
         """Makes a directory and those above it, where they are not there. A name in it is no more durable than its."""
@@ -225,8 +224,13 @@ class DirectoryBlocks:
             return
         self._make(directory.parent)
         directory.mkdir(exist_ok=True)
-        if self._sync and directory != self._partial:
-            _sync_directory(directory.parent)
+        if directory != self._partial:
+            self._sync_names(directory.parent)
+
+    def _sync_names(self, *directories: Path) -> None:
+        """Makes what is in directories durable, but not what is in those below, where it is asked for at all."""
+        for each in directories if self._sync else ():
+            _sync_directory(each)
 
     @property
     def _partial(self) -> Path:

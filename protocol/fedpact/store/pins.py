@@ -55,15 +55,21 @@ def hold(blocks: Blocks, *roots: Cid) -> None:
             blocks.pin(root)
 
 
-def check_whole(blocks: Blocks, root: Cid, name: str) -> None:
+def check_whole(blocks: Blocks, root: Cid, name: str) -> list[Cid]:
     """Asks whether all of a DAG is in a store: inner nodes are verified, leaves have to be there.
 
     Args:
         name: what the store is called.
 
+    Returns:
+        The addresses of all its blocks.
+
     Raises:
         BlockMissing, BlockMismatch, InvalidDag, StoreError: as `Pins.pin`.
     """
+    found = []
     for cid in addresses(blocks, root):
         if cid.codec is Codec.RAW and not blocks.has(cid):
             raise BlockMissing(str(cid), name)
+        found.append(cid)
+    return found
