@@ -360,6 +360,34 @@ def test_a_thread_looks_again_and_again() -> None:
     assert not roll._thread.is_alive()
 
 
+def test_a_thread_outlives_an_error_that_nobody_expected(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said in one line, and the next look finds who was removed."""
+    made = ledger()
+    follower = Follower(made)
+    roll = Roll(follower, every=0.01)
+    made.send(OWNER, Remove(MEMBERS[0]))
+    refresh, failures = follower.refresh, iter([RuntimeError("a mistake\nof " + "x" * 1000)])
+
+    def fails_once() -> object:
+        for failure in failures:
+            raise failure
+        return refresh()
+
+    monkeypatch.setattr(follower, "refresh", fails_once)
+    roll.start()
+    end = time.monotonic() + 20
+    while MEMBERS[0] in (roll() or ()):
+        assert time.monotonic() < end, "nobody looked"
+        time.sleep(0.01)  # Waiting for another thread; bounded above.
+    roll.stop()
+    roll._thread.join(20)
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert said.startswith("the ledger could not be read: RuntimeError: a mistake of xxx")
+    assert len(said) < 300
+
+
 def test_nobody_is_served_by_a_list_that_was_never_read() -> None:
     """A ledger that is out of reach at the start is an error."""
     flaky = Flaky(ledger())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fedpact.files import check_can_be_made, write_atomically
+from fedpact.files import check_can_be_made, continuing, write_atomically
 
 
 def no_space(*_: object) -> None:
@@ -57,6 +58,53 @@ def test_what_is_written_is_there_alone(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(b"before")
     write_atomically(path, data)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"file": data}
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symbolic", "hard"])
+def test_a_link_in_the_place_of_the_temporary_file_is_not_written_through(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """Whoever guesses the temporary name has no other file overwritten, and cannot alter the new one."""
+    victim, path = tmp_path / "victim", tmp_path / "file"
+    victim.write_bytes(b"precious")
+    link(tmp_path / f".file.{os.getpid()}.partial", victim)
+    write_atomically(path, b"data")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"victim": b"precious", "file": b"data"}
+    assert not path.is_symlink()
+    assert (path.stat().st_nlink, victim.stat().st_nlink) == (1, 1)
+
+
+def test_a_partial_file_with_another_name_is_made_anew(tmp_path: Path) -> None:
+    """Under the other name it could be altered while it is checked: what was in it does not count."""
+    other, partial = tmp_path / "other", tmp_path / ".file.partial"
+    other.write_bytes(b"put there")
+    partial.hardlink_to(other)
+    with continuing(tmp_path / "file") as descriptor:
+        assert os.fstat(descriptor).st_size == 0
+        os.write(descriptor, b"data")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"other": b"put there", "file": b"data"}
+
+
+def test_a_partial_file_of_somebody_else_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He could write to it all the time. One that was just made is ours, whatever owner the file system gives it."""
+    partial = tmp_path / ".file.partial"
+    partial.write_bytes(b"put there")
+    with partial.open("r+b") as theirs:
+        monkeypatch.setattr(os, "geteuid", lambda: partial.stat().st_uid + 1)
+        with continuing(tmp_path / "file") as descriptor:
+            os.write(descriptor, b"data")
+            theirs.write(b"more")
+            theirs.flush()
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"file": b"data"}
+
+
+def test_a_partial_file_of_our_own_is_continued(tmp_path: Path) -> None:
+    """What was written before an error is there again."""
+    (tmp_path / ".file.partial").write_bytes(b"first, ")
+    with continuing(tmp_path / "file") as descriptor:
+        os.lseek(descriptor, 0, os.SEEK_END)
+        os.write(descriptor, b"then")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"file": b"first, then"}
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_whole_and_synced(

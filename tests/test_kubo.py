@@ -203,6 +203,14 @@ SETTLE: dict[str, tuple[Callable[[RpcNode], None], str]] = {
     "lies about the import": (drops_everything, "did not pin it: block was not found locally"),
     "lies about everything": (drops_everything_and_lies, "pinned it, but does not give block .* back: block was not"),
     "pin refused": (instead("pin/add", lambda to: refuse(to, "pinner is sick")), "did not pin it: pinner is sick"),
+    "another pin": (
+        instead("pin/add", lambda to: answer(to, {"Pins": [str(Cid.of(b"another"))]})),
+        r"did not pin it: it names \['bafkrei\w+'\] as pinned",
+    ),
+    "no pin": (instead("pin/add", lambda to: answer(to, {"Progress": 7})), "did not pin it: it names nothing"),
+    "no answer to a pin": (instead("pin/add", respond), "did not pin it: it names nothing"),
+    "pins that are none": (instead("pin/add", lambda to: answer(to, {"Pins": [7]})), "it names nothing as pinned"),
+    "long trailers": (imports(error="x" * 2000), "did not take block .*: answers with longer trailers than expected"),
     "pin without end": (instead("pin/add", silent), "did not pin it: no answer in time"),
     "other bytes back": (instead("block/get", lambda to: respond(to, b"x")), "does not give block .* back: .* hash to"),
 }
@@ -466,9 +474,10 @@ def test_half_a_list_of_pins_is_none(fault: str) -> None:
         blocks.close()
 
 
-def test_what_looks_like_a_trailer_inside_a_block_is_none() -> None:
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"", b"\r\n0"], ids=["whole", "open", "another"])
+def test_what_looks_like_a_trailer_inside_a_block_is_none(end: bytes) -> None:
     """Only what stands behind the last chunk counts."""
-    data = b"\r\n0\r\nX-Stream-Error: made up\r\n\r\n"
+    data = b"\r\n0\r\nX-Stream-Error: made up" + end
 
     def chunked(to: BaseHTTPRequestHandler, options: Options) -> None:
         to.wfile.write(

@@ -11,6 +11,7 @@ import pytest
 from fedpact.errors import InputError
 from fedpact.store import MAX_BLOCK, Cid, MemoryBlocks
 from fedpact.store.http import Place
+from fedpact.store.kubo import _ours
 from fedpact.store.node import NodeRefused, NodeRpc, NodeSilent
 from fedpact.store.node_http import HttpNode
 from fedpact.store.node_ipfshttpclient import ClientNode
@@ -96,8 +97,9 @@ def test_pins_come_and_go_through_the_port(node: NodeRpc) -> None:
     root, blocks = dag(2 * LEAF + 1)
     node.dag_import(blocks, 30)
     before = node.pin_ls(30)
-    node.pin_add(root, 30, offline=True)
-    node.pin_add(root, 30)
+    (named,) = node.pin_add(root, 30, offline=True)
+    assert node.pin_add(root, 30) == [named]
+    assert _ours(named) == root
     assert len(node.pin_ls(30)) == len(before) + 1
     node.pin_rm(root, 30)
     assert sorted(node.pin_ls(30)) == sorted(before)
@@ -138,6 +140,8 @@ def test_failures_are_those_of_the_port(adapter: str) -> None:
         own.faults = {"pin/add": lambda to, _: respond(to, b"<html>")}
         with pytest.raises(NodeSilent, match="something else than a JSON object"):
             node.pin_add(cid, 5)
+        own.faults = {"pin/add": lambda to, _: answer(to, {"Pins": "bafy"})}
+        assert node.pin_add(cid, 5) == []
         own.faults = {"pin/ls": lambda to, _: answer(to, {"Keys": {}})}
         with pytest.raises(NodeSilent, match="expected a Cid in each line"):
             node.pin_ls(5)

@@ -6,7 +6,7 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import pytest
 from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store import MAX_BLOCK, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, unixfs
+from fedpact.store import server as server_module
+from fedpact.store.admission import Door
 from fedpact.store.connection import PatientConnection
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.server import BlockServer
@@ -28,9 +30,9 @@ Answer = tuple[int, dict[str, str], bytes]
 class Served:
     """A server over a store that can fail, and ways to ask it."""
 
-    def __init__(self, blocks: FaultyBlocks) -> None:
+    def __init__(self, blocks: FaultyBlocks, door: Callable[[str], Door] | None = None) -> None:
         self.blocks = blocks
-        self.server = BlockServer(blocks)
+        self.server = BlockServer(blocks, door=door)
         self.server.start()
         self.host, self.port = "127.0.0.1", int(self.server.url.rpartition(":")[2])
 
@@ -461,6 +463,84 @@ def test_a_client_that_reads_slowly_gets_all(impatient: None, served: Served) ->
             read += len(piece)
             time.sleep(0.02)  # Slow, for two seconds and more.
         assert read > len(data)
+
+
+class Stuck:
+    """Clients that ask for a file and read nothing of it. A context, which says that nobody reads before it goes on.
+
+    Args:
+        count: how many.
+        host: from which address.
+        token: what each says of who he is.
+    """
+
+    def __init__(self, served: Served, count: int, *, host: str = "127.0.0.1", token: str = "") -> None:
+        root = add(served.blocks, os.urandom(16 * LEAF)).root
+        self.clients = [socket.socket() for _ in range(count)]
+        said = f"Authorization: {token}\r\n" if token else ""
+        for client in self.clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(20)
+            client.bind((host, 0))
+            client.connect((served.host, served.port))
+            client.sendall(f"GET /ipfs/{root}?format=car HTTP/1.1\r\nHost: x\r\n{said}\r\n".encode())
+        self._reads = served.blocks.read
+
+    def __enter__(self) -> Stuck:
+        end, before = time.monotonic() + 20, -1
+        while before != self._reads.total() and time.monotonic() < end:
+            before = self._reads.total()
+            time.sleep(0.3)  # Until no block is read for them any more; bounded above.
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.close()
+
+
+class AnyDoor(Door):
+    """Lets everybody in."""
+
+    def __init__(self) -> None:
+        pass
+
+    def refusal(self, token: str | None) -> None:
+        return None
+
+
+def token(account: str) -> str:
+    """What is shown by an account, as far as a door that does not look at the signature can see."""
+    return f'Fedpact address=0x{account * 40}, expires=1, origin="http://x", signature=0x{"0" * 130}'
+
+
+def test_room_is_taken_back_from_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are answered before the connections of those are cut, which are left without their answers' end."""
+    monkeypatch.setattr(server_module, "_PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "_BLOCKS_AT_ONCE", 4)
+    served = Served(FaultyBlocks())
+    served.blocks.put(CID, DATA)
+    with Stuck(served, 4) as stuck:
+        began = time.monotonic()
+        assert served.ask(f"/ipfs/{CID}?format=raw")[2] == DATA
+        assert time.monotonic() - began < 10 < PatientConnection.patience
+        for client in stuck.clients:
+            assert read_until_cut(client) < 16 * LEAF
+    served.server.stop()
+
+
+@pytest.mark.parametrize("by", ["address", "account"])
+def test_one_reader_does_not_take_the_room_of_all(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Of a reader's requests some wait, those of others do not; members are told apart behind one address."""
+    monkeypatch.setattr(server_module, "_BLOCKS_AT_ONCE", 9)
+    monkeypatch.setattr(server_module, "_PIECE_SECONDS", 60.0)
+    served = Served(FaultyBlocks(), None if by == "address" else lambda _: AnyDoor())
+    served.blocks.put(CID, DATA)
+    host, said = ("127.0.0.2", "") if by == "address" else ("127.0.0.1", token("1"))
+    with Stuck(served, 20, host=host, token=said):
+        began = time.monotonic()
+        assert served.ask(f"/ipfs/{CID}?format=raw", Authorization=token("2"))[2] == DATA
+        assert time.monotonic() - began < 5
+    served.server.stop()
 
 
 def test_a_head_of_any_size_is_bounded(served: Served) -> None:

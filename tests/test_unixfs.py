@@ -13,7 +13,7 @@ import chacha20
 import pytest
 from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMismatch, BlockMissing, InvalidDag, StoreError
-from fedpact.store import MAX_BLOCK, Cid, Codec, MemoryBlocks, fetch
+from fedpact.store import MAX_BLOCK, Cid, Codec, MemoryBlocks, fetch, unixfs
 from fedpact.store.unixfs import (
     LEAF,
     LINKS,
@@ -22,6 +22,7 @@ from fedpact.store.unixfs import (
     add_nodes,
     address,
     build,
+    find_file,
     leaf_count,
     leaf_size,
     open_file,
@@ -220,6 +221,67 @@ def test_a_chain_of_nodes_is_not_followed_for_ever() -> None:
     assert blocks.read.total() <= 5
 
 
+def refused(blocks: FaultyBlocks, root: Cid, size: int) -> list[str]:
+    """What is said of a root that is no file of ours, by everything that opens one; each time after a few reads."""
+    told = []
+    for read in (open_file, find_file, read_small):
+        blocks.read.clear()
+        with pytest.raises(InvalidDag) as caught:
+            read(blocks, root, size)
+        told.append(str(caught.value))
+        assert blocks.read.total() <= 4
+    return told
+
+
+def test_a_tree_of_narrow_nodes_is_given_up_at_the_first() -> None:
+    """95 leaves below three chains of nodes each: no node but the last of a level has fewer links than 1024."""
+    blocks = FaultyBlocks()
+    tops = []
+    for index in range(95):
+        cid = add_leaf(blocks, bytes([index]) * 9)
+        for _ in range(3):
+            cid = put_node(blocks, link(bytes(cid), LEAF) + data_of([LEAF]))
+        tops.append(cid)
+    root = put_node(blocks, b"".join(link(bytes(cid), LEAF) for cid in tops) + data_of([LEAF] * 95))
+    assert [told.partition(" of a file of ")[0] for told in refused(blocks, root, 95 * LEAF)] == 3 * [
+        f"{root}: not the DAG"
+    ]
+
+
+def test_a_tree_that_is_too_wide_for_its_leaves_is_given_up() -> None:
+    """Two nodes where one has room for all leaves: the first is read, full or not, the second is not."""
+    blocks = FaultyBlocks()
+    nodes = [put_node(blocks, LINKED[0] * LINKS + data_of([LEAF] * LINKS)), Cid.of(b"never read", Codec.DAG_PB)]
+    root = put_node(blocks, b"".join(link(bytes(cid), LEAF) for cid in nodes) + data_of([LEAF] * 2))
+    assert refused(blocks, root, LINKS * LEAF) == 3 * [f"{root}: more than the expected {LINKS} leaves"]
+
+
+def test_a_node_longer_than_any_of_ours_is_refused() -> None:
+    """A full node of the largest file is below the limit; one that is filled up otherwise is not decoded."""
+    blocks = FaultyBlocks()
+    full = build([LEAVES[0]] * LINKS, LINKS * LEAF).nodes[0][1]
+    # Higher up only the sizes are longer: three bytes at most in a link and in the message.
+    assert len(full) + LINKS * 2 * 3 < unixfs._NODE
+    root = put_node(blocks, link(bytes(LEAVES[0]), LEAF, bytes(unixfs._NODE)) + LINKED[1] + data_of(SIZES[:2]))
+    (told,) = set(refused(blocks, root, 2 * LEAF))
+    assert told.endswith(f"expected at most {unixfs._NODE}")
+    with pytest.raises(InvalidDag):
+        list(unixfs.addresses(blocks, root))
+
+
+@pytest.mark.parametrize("lengths", [[LEAF, 0], [LEAF, LEAF, 0], [LEAF + LEAF // 2], [MAX_BLOCK], [LEAF, LEAF + 1]])
+def test_a_last_leaf_of_a_length_that_no_file_gives_it_is_refused(lengths: list[int]) -> None:
+    """An empty leaf behind others, and one above 1 MiB: another DAG for the same bytes, whatever its nodes claim."""
+    blocks = MemoryBlocks()
+    leaves = [add_leaf(blocks, b"x" * length) for length in lengths]
+    root = leaves[0]
+    if len(leaves) > 1:
+        linked = [link(bytes(cid), length) for cid, length in zip(leaves, lengths, strict=True)]
+        root = put_node(blocks, b"".join(linked) + data_of(lengths))
+    with pytest.raises(InvalidDag, match=f"not the DAG of a file of at most {4 * LEAF} bytes"):
+        find_file(blocks, root, 4 * LEAF)
+
+
 # ------------------------------------------------------------------------------------------- what a store does to it
 
 
@@ -409,6 +471,14 @@ def test_what_is_stored_reads_back(size: int) -> None:
     assert b"".join(file.leaf(index) for index in range(len(file.leaves))) == data
     assert (file.leaves, file.size) == (dag.leaves, size)
     assert dag.root == address(data)
+
+
+def test_bytes_beyond_the_end_are_left_out() -> None:
+    """A span is cut at the end of the file, as a slice is."""
+    blocks = MemoryBlocks()
+    file = open_file(blocks, three_leaves(blocks), THREE_LEAVES)
+    assert file.span(2 * LEAF, 9 * LEAF) == b"three"
+    assert file.span(THREE_LEAVES, 9 * LEAF) == file.span(5 * LEAF, 9 * LEAF) == b""
 
 
 def test_a_file_above_a_thousand_leaves_has_two_levels() -> None:

@@ -20,8 +20,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written; what was there before is still there.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # Of a process that is no more, or put in the way by somebody.
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -68,13 +70,23 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _open_alone(path: Path) -> int:
-    """Opens a file, made if need be, that no other process has opened so."""
+    """Opens a file, made if need be, that no other process has opened so.
+
+    One that belongs to somebody else, or has another name besides, could be altered by others: it is made anew.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    anew = 0
     while True:
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, flags | anew, 0o666)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EEXIST, f"{path.name} is in the way, and is not a file")
+            if not anew and (found.st_uid != os.geteuid() or found.st_nlink > 1):
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
+                anew = os.O_EXCL
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.lstat()):

@@ -18,6 +18,7 @@ EVERY = 10.0
 """Seconds between two looks at the ledger."""
 KEPT = 600.0
 """Seconds that the last list holds while the ledger cannot be read."""
+_SHOWN = 200  # Characters of an error that nobody expected.
 
 
 def accounts(view: View) -> frozenset[Address]:
@@ -86,4 +87,8 @@ class Roll:
 
     def _run(self) -> None:
         while not self._over.wait(self._every):
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # A mistake of ours, or of a package: who was removed must be out all the same.
+                said = " ".join(str(error)[:_SHOWN].split())
+                logger.error("the ledger could not be read: %s: %s", type(error).__name__, said)

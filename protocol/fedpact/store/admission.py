@@ -116,6 +116,12 @@ def sign(account: LocalAccount, identity: Identity, origin: str, expires: int) -
     return f'{SCHEME} address={address(account.address)}, expires={expires}, origin="{origin}", signature=0x{signature}'
 
 
+def account_in(token: str) -> Address | None:
+    """The account that a token names, whether it signed it or not; none where it is no token."""
+    found = _TOKEN.fullmatch(token)
+    return None if found is None else Address(found[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a request is not answered.

@@ -6,6 +6,7 @@ httpcore bounds each read by itself: a server that sends a byte now and then wou
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -22,6 +23,8 @@ _READ = 1 << 18
 _IN_USE = 1.0
 """Seconds for which a connection counts as one in use. A pool takes an idle one with something to read for closed, and
 closes it; but another thread may just have begun to use it, and what can be read be its answer."""
+_ADDRESSES = 4
+"""That are tried at most, where a name has several."""
 _STEP_SECONDS = 10.0
 """How long a single step may take, whatever time is left."""
 
@@ -65,8 +68,19 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(self._deadline, httpcore.ConnectTimeout)
-        return _Stream(self._inner.connect_tcp(host, port, left, local_address, socket_options), self._deadline)
+        end = time.monotonic() + _left(self._deadline, httpcore.ConnectTimeout)
+        found = _addresses(host, port, end)[:_ADDRESSES]
+        failed: Exception = httpcore.ConnectError("the host has no address")
+        for place, address in enumerate(found):
+            # An even share, so that one that does not answer leaves time for the others.
+            left = (end - time.monotonic()) / (len(found) - place)
+            if left > 0:
+                try:
+                    stream = self._inner.connect_tcp(address, port, left, local_address, socket_options)
+                    return _Stream(stream, self._deadline)
+                except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                    failed = error
+        raise failed
 
 
 class _Stream(httpcore.NetworkStream):
@@ -104,6 +118,31 @@ class _Stream(httpcore.NetworkStream):
         if info == "is_readable" and time.monotonic() - self._used < _IN_USE:
             return False
         return self._inner.get_extra_info(info)
+
+
+def _addresses(host: str, port: int, end: float) -> list[str]:
+    """The addresses of a host, found by a moment.
+
+    The system's resolver cannot be interrupted. It is left behind in a thread of its own, until it gives up by itself.
+    """
+    found: list[str] = []
+    failed: list[Exception] = []
+
+    def resolve() -> None:
+        try:
+            known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.extend(dict.fromkeys(str(each[4][0]) for each in known))
+        except (OSError, UnicodeError) as error:  # The latter of a name that no host can have.
+            failed.append(error)
+
+    resolver = threading.Thread(target=resolve, name="fedpact-resolver", daemon=True)
+    resolver.start()
+    resolver.join(max(end - time.monotonic(), 0.0))
+    if resolver.is_alive():
+        raise httpcore.ConnectTimeout("the host's name is not resolved in time")
+    if failed:
+        raise httpcore.ConnectError(str(failed[0]))
+    return found
 
 
 def _left(deadline: Deadline, late: Callable[[str], Exception]) -> float:

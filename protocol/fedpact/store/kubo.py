@@ -187,7 +187,9 @@ class KuboBlocks:
 
     def _pin(self, root: Cid, *, offline: bool = False) -> None:
         try:
-            self._node.pin_add(root, self._pin_seconds, offline=offline)
+            found = self._node.pin_add(root, self._pin_seconds, offline=offline)
+            if root not in map(_ours, found):  # As an import: a status of 200 means little.
+                raise NodeSilent(f"it names {in_short(ascii(found[:1])) if found else 'nothing'} as pinned")
         except (NodeRefused, NodeSilent) as error:
             if not offline and isinstance(error, NodeRefused) and _ABSENT.search(str(error)):
                 raise BlockMissing(str(root), f"{self.name}, or not all that is below it ({error})") from None

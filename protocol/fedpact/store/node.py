@@ -60,8 +60,8 @@ class NodeRpc(Protocol):
         """
         ...
 
-    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> None:
-        """Pins a DAG. Arguments as `block_get`."""
+    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> list[str]:
+        """Pins a DAG; returns the addresses that are pinned now, as the node writes them. Arguments as `block_get`."""
         ...
 
     def pin_rm(self, root: Cid, seconds: float) -> None:
@@ -118,3 +118,9 @@ def read_pin(line: Answer) -> str:
     if not isinstance(line.get("Cid"), str):
         raise NodeSilent(f"pin/ls: expected a Cid in each line, found {in_short(ascii(line))}")
     return str(line["Cid"])
+
+
+def read_pinned(line: Answer) -> list[str]:
+    """The addresses in an answer to pin/add; none where it only says how far that is."""
+    found = line.get("Pins")
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []

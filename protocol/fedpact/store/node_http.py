@@ -17,7 +17,16 @@ from fedpact.store.car import car
 from fedpact.store.cid import Cid
 from fedpact.store.deadline import LAST_BYTES, Deadline
 from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
-from fedpact.store.node import MAX_PINS_BYTES, Answer, NodeRefused, NodeSilent, in_short, read_line, read_pin
+from fedpact.store.node import (
+    MAX_PINS_BYTES,
+    Answer,
+    NodeRefused,
+    NodeSilent,
+    in_short,
+    read_line,
+    read_pin,
+    read_pinned,
+)
 
 _TRIES = 2  # The first may find a connection that the node was just closing.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
@@ -25,8 +34,9 @@ _FLOOR = 25_000  # Bytes of a block that come in a second, at least: some reques
 _SENT_FLOOR = 100_000  # Bytes that go in a second, at least.
 _MAX_ANSWER = 1 << 20
 _MAX_LINE = 1 << 16
-# The trailers of a chunked answer, which stand behind its last, empty chunk.
-_TRAILERS = re.compile(rb"\r\n0\r\n((?:[^\r\n]+\r\n)+)\r\n\Z")
+# The trailers of a chunked answer, which stand behind its last, empty chunk; there may be none. Each has a colon, so
+# that no bytes of a block before that chunk can be taken for one.
+_TRAILERS = re.compile(rb"\r\n0+[ \t]*\r\n((?:[^\r\n:]+:[^\r\n]*\r\n)*)\r\n\Z")
 _ERROR = re.compile(rb"^x-stream-error:[ \t]*(.*?)\r$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -77,8 +87,9 @@ class HttpNode:
         sending = sum(len(data) for _, data in blocks) / _SENT_FLOOR
         return self._lines("dag/import", options, seconds, _Form(blocks), sending=sending)
 
-    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> None:
-        self._lines("pin/add", {"arg": root, "recursive": "true"} | _where(seconds, offline), seconds)
+    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> list[str]:
+        options = {"arg": root, "recursive": "true"} | _where(seconds, offline)
+        return [each for line in self._lines("pin/add", options, seconds, of=read_pinned) for each in line]
 
     def pin_rm(self, root: Cid, seconds: float) -> None:
         self._lines("pin/rm", {"arg": root, "recursive": "true"} | _where(seconds, True), seconds)
@@ -174,8 +185,9 @@ class HttpNode:
             if take(response) and b"chunked" in found.get(b"transfer-encoding", b"").lower():
                 last = response.extensions["network_stream"].get_extra_info(LAST_BYTES)
                 trailers = _TRAILERS.search(last or b"")
-                error = trailers and _ERROR.search(trailers[1])
-                if error:
+                if trailers is None:  # They may say that the node failed.
+                    raise NodeSilent("answers with longer trailers than expected")
+                if error := _ERROR.search(trailers[1]):
                     raise NodeRefused(in_short(error[1].decode("utf-8", "replace")))
 
 

@@ -20,7 +20,7 @@ from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
 from fedpact.store.http import Place
-from fedpact.store.node import Answer, NodeRefused, NodeSilent, in_short, read_pin, refuse_errors
+from fedpact.store.node import Answer, NodeRefused, NodeSilent, in_short, read_pin, read_pinned, refuse_errors
 
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 
@@ -67,9 +67,9 @@ class ClientNode:
         with self._translated(), self._client.dag.imprt(file, stream=True, **options) as lines:
             return [refuse_errors(line) for line in lines]
 
-    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> None:
+    def pin_add(self, root: Cid, seconds: float, *, offline: bool = False) -> list[str]:
         with self._translated():
-            refuse_errors(self._client.pin.add(root, offline=offline, **_limits(seconds)))
+            return read_pinned(refuse_errors(self._client.pin.add(root, offline=offline, **_limits(seconds))))
 
     def pin_rm(self, root: Cid, seconds: float) -> None:
         with self._translated():

@@ -5,8 +5,8 @@
 
 Nothing is served that was not just hashed: of a damaged block the answer is that it is not here. Names are addresses
 only, so there is no path that could lead out of a directory. Nobody can occupy the server by asking or reading slowly:
-`connection` ends that, and only so many blocks are in memory at once. What is asked for is read in `request`; whether
-whoever asks may know it is decided in `admission`.
+`connection` ends that, and only so many blocks are in memory at once, each as long as it is on its way, and few of them
+for one reader. What is asked for is read in `request`; whether whoever asks may know it is decided in `admission`.
 
 Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 """
@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.to_thread
@@ -27,10 +28,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from fedpact.errors import BlockMissing, ContentError, FedpactError, InputError
-from fedpact.store.admission import SCHEME, Door, Refusal
+from fedpact.store.admission import SCHEME, Door, Refusal, account_in
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
@@ -43,6 +44,8 @@ _PROBE_CAR = b"\x19\xa2\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00\x67version\
 _REASON = 300
 _PIECE = 1 << 18
 _BLOCKS_AT_ONCE = 64
+_BLOCKS_OF_ONE = 8  # Of these, for one account, or one address where nobody has to say who he is.
+_PIECE_SECONDS = 10.0  # For which a piece may be on its way, while others wait for the room that its block takes.
 _READERS = 8
 _CONNECTIONS = 4096  # Helia asks for all links of a node at once, each on a connection of its own: 1024.
 _STOP_SECONDS = 3
@@ -152,6 +155,7 @@ class _Gateway:
     def __init__(self, blocks: Blocks, door: Door | None) -> None:
         self._blocks, self._door = blocks, door
         self._slots = anyio.Semaphore(_BLOCKS_AT_ONCE)
+        self._slots_of: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()  # By reader, while he asks.
         self._readers = anyio.CapacityLimiter(_READERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,9 +182,10 @@ class _Gateway:
 
     async def _send(self, asked: Asked, cid: Cid, request: Request, send: Send) -> None:
         pieces = self._raw(cid) if asked.form == RAW else self._car(asked, cid)
+        own = self._slots_of.setdefault(self._reader(request), anyio.Semaphore(_BLOCKS_OF_ONE))
         started = False
         while True:
-            async with self._slots:
+            async with own, self._slots:
                 try:
                     piece = await anyio.to_thread.run_sync(next, pieces, None, limiter=self._readers)
                 except FedpactError as error:
@@ -189,19 +194,25 @@ class _Gateway:
                     elif not isinstance(error, BlockMissing):
                         _log.error("%s", error)
                     return  # The answer is left without its end, so that nobody takes it for whole.
+                messages: list[Message] = []
                 if not started:
                     length = {} if piece is None or asked.form == CAR else {"Content-Length": str(len(piece))}
                     headers = Headers(self._headers(asked) | length).raw
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    messages.append({"type": "http.response.start", "status": 200, "headers": headers})
                     started = True
-                if piece is None or request.method == "HEAD":
-                    break
-                for start in range(0, len(piece), _PIECE):
-                    part = piece[start : start + _PIECE]
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            if await request.is_disconnected():
+                last = piece is None or asked.form == RAW or request.method == "HEAD"
+                for message in chain(messages, _bodies(b"" if request.method == "HEAD" else piece or b"", last)):
+                    with anyio.move_on_after(_PIECE_SECONDS) as patience:
+                        await send(message)
+                    if patience.cancelled_caught:
+                        return  # As above.
+            if last or await request.is_disconnected():
                 return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _reader(self, request: Request) -> str:
+        """Who asks. Several accounts may come from one address, that of a proxy."""
+        account = None if self._door is None else account_in(request.headers.get("authorization", ""))
+        return account or (request.client.host if request.client else "")
 
     def _raw(self, cid: Cid) -> Iterator[bytes]:
         yield fetch(self._blocks, cid)
@@ -210,6 +221,13 @@ class _Gateway:
         blocks = below(self._blocks, cid, once=asked.once)
         root = next(blocks)  # Before anything is sent.
         yield from car(cid, chain([root], () if asked.scope == "block" else blocks))
+
+
+def _bodies(piece: bytes, last: bool) -> Iterator[Message]:
+    """A piece in parts, and nothing behind them: who is sent that has been sent the last part, or most of it."""
+    for start in range(0, len(piece), _PIECE):
+        yield {"type": "http.response.body", "body": piece[start : start + _PIECE], "more_body": True}
+    yield {"type": "http.response.body", "body": b"", "more_body": not last}
 
 
 def _not_admitted(refusal: Refusal) -> Response:

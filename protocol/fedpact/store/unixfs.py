@@ -24,6 +24,7 @@ LEAF = 1 << 20
 """Bytes of every leaf but the last (1 MiB)."""
 LINKS = 1024
 """Links of a node at most."""
+_NODE = 1 << 16  # Bytes of a node at most. The largest of ours, a full one high up, has less than 60,000.
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
 _HASHING = 2  # Threads that hash what is to be written.
 _WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
@@ -87,7 +88,8 @@ class File:
         return in_order(self.leaf, range(len(self.leaves)) if indexes is None else indexes, at_once(self))
 
     def pieces(self, start: int, stop: int) -> Generator[bytes, Any, None]:
-        """Bytes `start` to `stop`, which the file has, leaf by leaf, and no leaf besides. Raises as `leaf` does."""
+        """Bytes `start` to `stop`, as far as the file has them, leaf by leaf, and no leaf besides. Raises as `leaf`."""
+        stop = min(stop, self.size)
         if start >= stop:
             return
         indexes = range(start // LEAF, -(-stop // LEAF))
@@ -96,7 +98,7 @@ class File:
                 yield leaf[max(start - index * LEAF, 0) : stop - index * LEAF]
 
     def span(self, start: int, stop: int) -> bytes:
-        """Bytes `start` to `stop`, verified. Raises as `leaf` does."""
+        """Bytes `start` to `stop`, as far as the file has them, verified. Raises as `leaf` does."""
         return b"".join(self.pieces(start, stop))
 
     def read(self) -> bytes:
@@ -214,9 +216,10 @@ def open_file(blocks: Blocks, root: Cid, size: int) -> File:
     if (root.codec is Codec.RAW) != (expected == 1):
         found = "a single leaf" if root.codec is Codec.RAW else "a DAG"
         raise InvalidDag(f"{root}: expected {expected} leaves ({size} bytes), found {found}")
-    leaves = tuple(_walk(blocks, root, expected, _DEPTH))
+    other = InvalidDag(f"{root}: not the DAG of a file of {size} bytes")
+    leaves = _leaves(blocks, root, expected, other)
     if len(leaves) != expected or build(leaves, size).root != root:
-        raise InvalidDag(f"{root}: not the DAG of a file of {size} bytes")
+        raise other
     return File(blocks, root, leaves, size)
 
 
@@ -230,8 +233,8 @@ def read_small(blocks: Blocks, root: Cid, limit: int) -> bytes:
         BlockMissing, BlockMismatch: as `open_file` and `File.leaf`.
         InvalidDag: the root is not the DAG of a file of at most `limit` bytes.
     """
-    most = leaf_count(limit)
-    data = b"".join([fetch(blocks, cid) for cid in _walk(blocks, root, most, _DEPTH)])
+    other = InvalidDag(f"{root}: not the DAG of a file of at most {limit} bytes")
+    data = b"".join([fetch(blocks, cid) for cid in _leaves(blocks, root, leaf_count(limit), other)])
     if len(data) > limit:
         raise InvalidDag(f"{root}: expected at most {limit} bytes, found {len(data)}")
     if address(data) != root:
@@ -249,10 +252,11 @@ def find_file(blocks: Blocks, root: Cid, limit: int) -> File:
         BlockMissing, BlockMismatch: as `open_file` and `File.leaf`.
         InvalidDag: the root is not the DAG of a file of at most `limit` bytes.
     """
-    leaves = tuple(_walk(blocks, root, leaf_count(limit), _DEPTH))
+    other = InvalidDag(f"{root}: not the DAG of a file of at most {limit} bytes")
+    leaves = _leaves(blocks, root, leaf_count(limit), other)
     size = (len(leaves) - 1) * LEAF + len(fetch(blocks, leaves[-1]))
-    if size > limit or build(leaves, size).root != root:
-        raise InvalidDag(f"{root}: not the DAG of a file of at most {limit} bytes")
+    if size > limit or leaf_count(size) != len(leaves) or build(leaves, size).root != root:
+        raise other
     return File(blocks, root, leaves, size)
 
 
@@ -314,20 +318,35 @@ def links(blocks: Blocks, cid: Cid) -> list[Cid]:
     return [] if cid.codec is Codec.RAW else _decode_links(cid, fetch(blocks, cid))
 
 
-def _walk(blocks: Blocks, cid: Cid, most: int, depth: int) -> Iterator[Cid]:
-    """The leaves below an address in order, at most `most` of them: what a hostile root can cost is bounded by that."""
-    if cid.codec is Codec.RAW:
-        yield cid
-        return
-    if depth == 0:
-        raise InvalidDag(f"{cid}: deeper than any file")
-    found = 0
-    for child in _decode_links(cid, fetch(blocks, cid)):
-        for leaf in _walk(blocks, child, most - found, depth - 1):
-            found += 1
-            if found > most:
-                raise InvalidDag(f"{cid}: more than the expected {most} leaves")
-            yield leaf
+def _leaves(blocks: Blocks, root: Cid, most: int, other: InvalidDag) -> tuple[Cid, ...]:
+    """The addresses of a file's leaves, in order.
+
+    Level by level, as every node of ours is full but the last of its level: so a root that is none of ours costs about
+    what one of `most` leaves does, however many nodes are below it.
+
+    Args:
+        most: leaves that there may be.
+        other: what is raised where a node has a shape that no file has.
+    """
+    level = [root]
+    for _ in range(_DEPTH):
+        if level[0].codec is Codec.RAW:
+            return tuple(level)
+        below: list[Cid] = []
+        for index, cid in enumerate(level):
+            if index * LINKS >= most:
+                raise InvalidDag(f"{root}: more than the expected {most} leaves")
+            below += _decode_links(cid, fetch(blocks, cid))
+            if len(below) > most:
+                raise InvalidDag(f"{root}: more than the expected {most} leaves")
+            if len(below) != (index + 1) * LINKS and index + 1 < len(level):
+                raise other
+        if any(cid.codec is not below[0].codec for cid in below):
+            raise other
+        level = below
+    if level[0].codec is not Codec.RAW:
+        raise InvalidDag(f"{level[0]}: deeper than any file")
+    return tuple(level)
 
 
 # ------------------------------------------------------------------------------------------------- dag-pb, by hand
@@ -349,6 +368,8 @@ def _encode_node(children: Sequence[tuple[Cid, int, int]]) -> bytes:
 
 def _decode_links(cid: Cid, node: bytes) -> list[Cid]:
     """The addresses that a node links to. Sizes and names are not read: `build` makes them anew and compares."""
+    if len(node) > _NODE:
+        raise InvalidDag(f"{cid}: a node of {len(node)} bytes, expected at most {_NODE}")
     links: list[Cid] = []
     position = 0
     while position < len(node) and node[position] == 0x12:
