@@ -16,6 +16,7 @@ from fedpact.overview import Documents
 from fedpact.store.cid import Cid
 from fedpact.store.collecting import GRACE, Collected, collect
 from fedpact.store.directory import DirectoryBlocks
+from fedpact.store.pins import Pins
 from fedpact.store.several import SeveralBlocks
 
 
@@ -120,9 +121,11 @@ def tidy(
     over = {each.cid: each for each in gone if each.cid not in young}
     if not dry_run:
         # What was pinned again since it was looked at stays, also in stores that do not say when.
-        over = {cid: each for cid, each in over.items() if all(store.release(cid, began) for store in directories)}
-        for cid in over:
-            blocks.unpin(cid)
+        over = {cid: each for cid, each in over.items() if all(each.release(cid, began) for each in directories)}
+        for store in blocks.written:
+            if isinstance(store.blocks, Pins) and not isinstance(store.blocks, DirectoryBlocks):
+                for cid in over:
+                    store.blocks.unpin(cid)
     collected: dict[str, Collected] = {}
     left: list[str] = []
     for store in blocks.written:
