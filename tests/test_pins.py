@@ -75,7 +75,7 @@ def test_a_pin_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     blocks.pin(CID)
     blocks.pin(CID)
-    assert synced == [path.stat().st_ino for path in (tmp_path, tmp_path / "pins")]
+    assert synced == [path.stat().st_ino for path in (tmp_path, tmp_path / "pins", tmp_path / "pins")]
 
 
 @pytest.mark.parametrize("where", ["touch", "mkdir"])
@@ -127,14 +127,96 @@ def test_a_block_that_goes_while_its_root_is_pinned_is_noticed(
     age(tmp_path)
     touch = Path.touch
 
-    def collected_before(self: Path) -> None:
+    def collected_before(self: Path, *, exist_ok: bool) -> None:
         collect_unlocked(blocks)
-        touch(self)
+        touch(self, exist_ok=exist_ok)
 
     monkeypatch.setattr(Path, "touch", collected_before)
     with pytest.raises(BlockMissing):
         blocks.pin(dag.root)
     assert blocks.pinned() == frozenset()
+
+
+def test_a_pin_that_was_there_stays_when_it_cannot_be_renewed(
+    blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at once more in any case; who finds a block gone takes back its own pin, and nobody else's."""
+    dag = add(blocks, file(1))
+    blocks.pin(dag.root)
+    age(tmp_path)
+    utime = os.utime
+
+    def collected_before(path: Path, **options: tuple[int, int]) -> None:
+        collect_unlocked(blocks)
+        utime(path, **options)  # type: ignore[call-overload]  # As it was called.
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", collected_before)
+        with pytest.raises(BlockMissing):
+            blocks.pin(dag.root)
+    assert blocks.pinned() == {dag.root}
+
+    blocks.unpin(dag.root)
+    add(blocks, file(1))
+
+    def pinned_since(path: Path, **options: tuple[int, int]) -> None:
+        collected_before(path, **options)
+        add(DirectoryBlocks(tmp_path, sync=False), file(1))
+        later = options["ns"][0] + 1
+        utime(path, ns=(later, later))
+        _spoil(tmp_path, dag.root, "missing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", pinned_since)
+        with pytest.raises(BlockMissing):
+            blocks.pin(dag.root)
+    assert blocks.pinned() == {dag.root}
+
+
+def test_what_was_pinned_again_is_not_let_go_of(
+    blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor while somebody pins."""
+    blocks.put(CID, DATA)
+    blocks.pin(CID)
+    first = blocks.pinned_at(CID)
+    DirectoryBlocks(tmp_path, sync=False).pin(CID)
+    assert blocks.pinned_at(CID) > first
+    assert not blocks.release(CID, first)
+    monkeypatch.setattr("fedpact.store.directory._PATIENCE", 0.1)
+    with (
+        DirectoryBlocks(tmp_path).locked(fcntl.LOCK_SH),
+        pytest.raises(StoreError, match=f"pin {CID}: .*another process has kept its pins locked"),
+    ):
+        blocks.release(CID, first)
+    assert blocks.pinned() == {CID}
+    assert blocks.release(CID, blocks.pinned_at(CID))
+    assert blocks.pinned() == frozenset()
+    assert blocks.pinned_at(CID) == 0
+
+
+def test_a_block_that_is_kept_again_is_as_new(
+    blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is about to pin what was there already has as long for it as for what was not; it is not written."""
+    dag = add(blocks, file(1))
+    for _ in range(2):
+        age(tmp_path)
+        written = {path: path.stat().st_ino for path in tmp_path.glob("blocks/*/*")}
+        add(blocks, file(1))
+        assert collect(blocks) == Collected(0, 0, 4)
+        assert {path: path.stat().st_ino for path in tmp_path.glob("blocks/*/*")} == written
+    _spoil(tmp_path, dag.leaves[0], "damaged")
+    assert blocks.keep(dag.leaves[0], file(1)[:LEAF])
+    assert blocks.get(dag.leaves[0]) == file(1)[:LEAF]
+
+    def foreign(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    age(tmp_path)
+    monkeypatch.setattr(os, "utime", foreign)
+    assert blocks.keep(dag.leaves[0], file(1)[:LEAF])  # Another user's file: the new one is ours.
+    assert collect(blocks).blocks == 3
 
 
 def collect_unlocked(blocks: DirectoryBlocks) -> None:
@@ -409,12 +491,15 @@ def test_stores_to_read_from_are_not_pinned() -> None:
 
 
 def test_pinning_again_is_cheap(blocks: DirectoryBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The root is read, no leaf is, and nothing is written."""
+    """The root is read before and after, no leaf is, and nothing is written but the time of the pin."""
     dag = add(blocks, file(1))
     blocks.pin(dag.root)
     get, read = DirectoryBlocks.get, []
     monkeypatch.setattr(DirectoryBlocks, "get", lambda self, cid: (read.append(cid), get(self, cid))[1])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     several(blocks, FaultyBlocks()).pin(dag.root)
-    assert read == [dag.root]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert read == [dag.root, dag.root]
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    pin = tmp_path / "pins" / str(dag.root)
+    assert after.pop(pin) > before.pop(pin)
+    assert after == before

@@ -374,7 +374,15 @@ def test_a_disk_that_takes_no_more_ends_in_one_line(tmp_path: Path) -> None:
 
 def _start(workdir: Path) -> subprocess.Popen[str]:
     command = [FEDPACT, "simulate", "digits", "--rounds", "500", "--threads", "2", "--workdir", str(workdir)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell lets what it starts in the background ignore it, these tests among them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chains import MEMBERS, OWNER
+from chains import KEYS, MEMBERS, OWNER
 from faulty_blocks import FaultyBlocks
 from fedpact.artifacts import manifest as manifests
 from fedpact.cli import connection
 from fedpact.cli.application import application
 from fedpact.errors import FedpactError, LedgerError
 from fedpact.keeping import DAY, Artifact, Kind
+from fedpact.keys import write_keystore
 from fedpact.ledger.actions import Attest, CancelRound, Submit
 from fedpact.ledger.facts import Update
 from fedpact.presence import look
@@ -79,10 +80,12 @@ class Place:
                 err.write(f"{error}\n")
         return Done(code or 0, out.getvalue(), err.getvalue())
 
-    def age(self) -> None:
-        """Makes everything in the store two hours older."""
+    def age(self, seconds: float = 7200) -> None:
+        """Makes everything in the store older: two hours, and what is pinned a week besides."""
         for file in self.path.glob("store/blocks/*/*"):
-            os.utime(file, (file.stat().st_mtime - 7200,) * 2)
+            os.utime(file, (file.stat().st_mtime - seconds,) * 2)
+        for file in self.path.glob("store/pins/*"):
+            os.utime(file, (file.stat().st_mtime - seconds - 7 * DAY,) * 2)
 
     def files(self) -> dict[Path, tuple[int, int]]:
         """All that is in the directory, with its time."""
@@ -154,7 +157,7 @@ def test_what_is_unpinned_is_said_line_by_line(place: Place) -> None:
     assert done[0] == line
     assert dry[4:] == [
         f"would be removed: 4 blocks, {4 * first.size:,} bytes from store",
-        "gc: 4 would be unpinned; pinned as before: 10 that the federation needs, 0 that its ledger does not know",
+        "gc: 4 would be unpinned; pinned as before: 10 that the federation needs, 0 others",
     ]
     assert done[4:] == [each.replace("would be ", "") for each in dry[4:]]
 
@@ -178,6 +181,38 @@ def test_what_the_ledger_does_not_know_stays_where_it_is_pinned(place: Place) ->
     place.run("unpin", mine)
     assert place.run("gc", "--json").told["removed"]["store"]["blocks"] == 1
     assert mine not in place.blocks()
+
+
+def test_a_submission_cannot_have_the_pins_of_others_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member submits what somebody pinned by hand, and what makes no model: both stay, but for its own store."""
+    history = place.found(store={"retention_days": 0})
+    by_hand, bad = add(history.blocks, b"by hand"), add(history.blocks, history.weights(math.nan))
+    current = history.open()
+    history.ledger.send(MEMBERS[2], Submit(current.number, Update(by_hand.root, 10, 0, by_hand.size)))
+    history.ledger.send(MEMBERS[3], Submit(current.number, Update(bad.root, 10, 0, bad.size)))
+    history.submit(current, 1.0, 2.0)
+    derived = history.derived(current)
+    assert derived.model is not None
+    history.close(current, derived.model.root, derived.manifest)
+    history.ledger.advance(history.ledger.now() + DAY)
+    good = add(history.blocks, history.weights(1.0)).root
+    for root in (by_hand.root, bad.root, good):
+        history.blocks.pin(root)
+    place.age()
+    done = place.run("gc", "--json").told
+    assert [each["cid"] for each in done["unpinned"]] == [str(good)]
+    assert set(done["unknown"]) == {str(by_hand.root), str(bad.root)}
+    assert {str(by_hand.root), str(bad.root)} <= place.blocks()
+    monkeypatch.setenv("FEDPACT_KEY", "0x" + "1" * 65)
+    refused = place.run("gc", "--json")
+    assert refused.told["unpinned"] == []
+    assert "warning: variable FEDPACT_KEY: expected" in refused.err
+    monkeypatch.setenv("FEDPACT_KEY", KEYS[4].key.hex())
+    assert [each["cid"] for each in place.run("gc", "--json").told["unpinned"]] == [str(by_hand.root)]
+    write_keystore(place.path / "key.json", KEYS[5], "a password that nobody is asked for", iterations=2)
+    done = place.run("gc", "--json", "--key-file", "key.json")
+    assert [each["cid"] for each in done.told["unpinned"]] == [str(bad.root)]
+    assert place.blocks().isdisjoint(map(str, (by_hand.root, bad.root)))
 
 
 def test_what_is_needed_stays_without_a_pin(place: Place) -> None:
@@ -207,18 +242,29 @@ def test_the_state_of_an_optimiser_stays(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_without_a_manifest_that_names_a_state_nothing_is_done(place: Place, fault: str) -> None:
-    """Nobody knows what it names. One that is there, and none, names nothing."""
-    history = three_rounds(place, optimiser=MOMENTUM)
-    cid = history.view.rounds[2].manifest
+@pytest.mark.parametrize("charter", [{}, {"optimiser": MOMENTUM}])
+def test_a_manifest_that_nobody_has_keeps_its_round_and_no_other(
+    place: Place, charter: dict[str, Any], fault: str
+) -> None:
+    """Nobody knows what it names: its updates stay, pinned or not, and so does what is pinned. All else goes."""
+    history = three_rounds(place, **charter)
+    rounds = history.view.rounds
+    cid = rounds[2].manifest
+    assert cid is not None
     path = place.path / "store" / "blocks" / str(cid)[-3:-1] / str(cid)
     path.unlink() if fault == "missing" else path.write_bytes(b"damaged")
-    before = place.files()
-    done = place.run("gc")
-    assert done.code == 1
-    assert f"manifest of round 2: block {cid}: " in done.err
-    assert "what it needs is not known, nothing is done" in done.err
-    assert (len(done.err.splitlines()), done.out, place.files()) == (1, "", before)
+    bare = rounds[2].submissions[1].update.cid
+    history.blocks.unpin(bare)
+    before = place.blocks()
+    done = place.run("gc", "--json")
+    assert (done.code, done.told["without_manifest"]) == (0, [2])
+    assert f"warning: 1 manifest could not be read, of round 2: block {cid}: " in done.err
+    assert "the updates of the round stay" in done.err
+    assert len(done.err.splitlines()) == 1
+    over = {str(each.update.cid) for each in rounds[1].submissions}
+    assert {each["cid"] for each in done.told["unpinned"]} == over
+    assert place.blocks() == before - over
+    assert str(bare) in before
 
 
 def test_a_manifest_that_is_none_names_nothing(place: Place) -> None:
@@ -264,6 +310,37 @@ def test_a_chain_that_is_ahead_of_the_clock_is_not_believed(place: Place, monkey
     assert place.run("gc", "--json").told["unpinned"] == []
 
 
+def test_a_chain_that_is_behind_the_clock_is_not_believed(place: Place) -> None:
+    """A node may date any block in the past: what was pinned for less than its retention by the clock here stays."""
+    history = three_rounds(place)
+    first = history.view.rounds[1].submissions[0].update.cid
+    pin = place.path / "store" / "pins" / str(first)
+    for age, gone in ((DAY - 100, False), (DAY + 100, True)):
+        os.utime(pin, (time.time() - age,) * 2)
+        for dry in (("--dry-run",), ()):
+            unpinned = {each["cid"] for each in place.run("gc", "--json", *dry).told["unpinned"]}
+            assert (str(first) in unpinned, len(unpinned)) == (gone, 1 if gone else 3)
+        assert (str(first) not in place.blocks(), pin.exists()) == (gone, not gone)
+
+
+def test_what_is_pinned_again_while_it_is_let_go_of_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silo submits the same update in the next round, after the ledger was read: neither pin nor block goes."""
+    history = three_rounds(place)
+    first = history.view.rounds[1].submissions[0].update.cid
+    release = DirectoryBlocks.release
+
+    def pinned_before(self: DirectoryBlocks, root: Cid, since: int) -> bool:
+        if root == first:
+            DirectoryBlocks(self.directory, sync=False).pin(root)
+        return release(self, root, since)
+
+    monkeypatch.setattr(DirectoryBlocks, "release", pinned_before)
+    done = place.run("gc", "--json").told
+    assert (len(done["unpinned"]), done["unknown"]) == (3, [str(first)])
+    assert str(first) in place.blocks()
+    assert first in history.blocks.pinned()
+
+
 def test_what_is_being_written_stays(place: Place) -> None:
     """A coordinator has put the leaves of a model, and neither its root nor a pin."""
     history = place.found(model={"weight": {"dtype": "F32", "shape": [LEAF]}}, store={"retention_days": 0})
@@ -290,11 +367,11 @@ def test_what_is_no_directory_collects_by_itself() -> None:
     over, kept, foreign = (add(several, data).root for data in (b"an update", b"a model", b"by hand"))
     for root in (over, kept, foreign):
         several.pin(root)
-    found = [Artifact(Kind.UPDATE, over, 1, 1, until=9), Artifact(Kind.MODEL, kept, 1)]
-    assert tidy(several, found, 9, dry_run=True).unpinned == []
-    assert tidy(several, found, 10, dry_run=True).unpinned == found[:1]
+    found = [Artifact(Kind.UPDATE, over, 1, 1, until=9, pinned_for_us=True), Artifact(Kind.MODEL, kept, 1)]
+    assert tidy(several, found, 9, began=0, dry_run=True).unpinned == []
+    assert tidy(several, found, 10, began=0, dry_run=True).unpinned == found[:1]
     assert several.pinned() == {over, kept, foreign}
-    done = tidy(several, found, 10)
+    done = tidy(several, found, 10, began=0)
     assert (done.unpinned, done.needed, done.unknown) == (found[:1], 1, {foreign})
     assert (done.left, done.collected) == (["node 0", "node 1"], {})
     assert [each.pinned() for each in stores] == [{kept, foreign}] * 2

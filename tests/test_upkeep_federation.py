@@ -90,10 +90,13 @@ def test_a_federation_that_is_killed_collected_and_checked(federation: Federatio
         updates = {each.update.cid for each in current.submissions}
         assert pinned >= updates | {current.charter, current.base, current.model, current.manifest}
         again.wait_for("over: ")
+        last = federation.view().rounds[3].model
+        stores = [DirectoryBlocks(place / "store") for place in silos]
+        wait_until("the last model to be verified", lambda: all(last in store.pinned() for store in stores))
         assert again.end() == 0
 
     view = federation.view()
-    federation.travel(60)
+    federation.travel(660)  # Beyond the deadline of the last round, which ended early.
     assert json.loads(fedpact("store", "gc", "--json", cwd=silos[0]).stdout)["unpinned"] == []  # In this century.
     found = answer(coordinator, "check")
     assert found["ok"]

@@ -8,6 +8,10 @@
 
 All that the ledger names is needed for good, as an audit begins with the first entry; but for updates, which are needed
 while their round is open, and for as long afterwards as the charter of the round says (`store.retention_days`).
+
+A submission names any address that its member likes, also that of a file which somebody pinned for other reasons. So a
+pin is let go of only where a service of the federation had cause to set it: of an update that is in a model, and of one
+that the account here submitted itself.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from fedpact.artifacts.charter import Charter
 from fedpact.artifacts.manifest import ASSERTED, Line, Manifest
 from fedpact.errors import InvalidCid, InvalidWeights
 from fedpact.ledger.events import CharterAmended, Entry, Founded, RoundCancelled, RoundPublished
+from fedpact.ledger.facts import Address
 from fedpact.ledger.view import Round, Status, Submission, View
 from fedpact.store.cid import Cid
 
@@ -57,8 +62,10 @@ class Artifact:
         limit: bytes that it has at most.
         copies: how many the charter asks for.
         until: the last second in which it is needed (seconds since the epoch); none: always, as far as is known.
+        retention: for how many seconds it is needed after its round.
         derived_from: whether somebody cannot derive what he should where it is missing.
         malformed: whether its manifest says that it is no file of weights: then it need not be one.
+        pinned_for_us: whether a service pins it for this federation, so that the pin goes once it is not needed.
     """
 
     kind: Kind
@@ -69,8 +76,10 @@ class Artifact:
     limit: int = LARGEST
     copies: int = 1
     until: int | None = None
+    retention: int = 0
     derived_from: bool = True
     malformed: bool = False
+    pinned_for_us: bool = False
 
     def is_needed(self, now: int) -> bool:
         """Whether it is needed at a time."""
@@ -87,9 +96,9 @@ def needed(artifacts: Iterable[Artifact], now: int) -> frozenset[Cid]:
 
 
 def released(artifacts: Sequence[Artifact], now: int) -> list[Artifact]:
-    """What the federation no longer needs, for whatever reason it did. Arguments as `needed`."""
+    """What services pinned and the federation no longer needs, for whatever reason it did. Arguments as `needed`."""
     kept = needed(artifacts, now)
-    return [each for each in artifacts if each.cid not in kept]
+    return [each for each in artifacts if each.pinned_for_us and each.cid not in kept]
 
 
 def for_publication(manifest: Manifest, address: Cid) -> tuple[Cid, ...]:
@@ -116,6 +125,7 @@ def artifacts(
     confirmed: int,
     known: Mapping[Cid, Charter],
     published: Callable[[Round], Manifest | None],
+    own: Address | None = None,
 ) -> list[Artifact]:
     """Everything that a ledger names, in the order of the rounds; what is named twice comes twice.
 
@@ -124,7 +134,8 @@ def artifacts(
         confirmed: the last block that counts as confirmed. A round that ended later has not ended yet.
         known: charters that could be read. Without its charter, a round's updates are needed for good.
         published: gives the manifest of a published round, where it can be read. Without it, the state that it names is
-            not known.
+            not known, nor which updates are in the model.
+        own: the account whose updates are pinned here whatever became of them; none where there is none.
     """
     entries = list(entries)
     ends = {
@@ -140,7 +151,7 @@ def artifacts(
         manifest = None if current.manifest is None else published(current)
         size = sizes.get(current.charter, _Sizes())
         copies = 1 if charter is None else charter.store.copies
-        found += _updates(current, ends.get(current.number), charter, manifest, size, copies)
+        found += _updates(current, ends.get(current.number), charter, manifest, size, copies, own)
         if current.model is None or current.manifest is None:
             continue
         number, limit = current.number, manifests.most_bytes(len(current.submissions))
@@ -186,10 +197,18 @@ def _genesis(view: View, known: Mapping[Cid, Charter], sizes: Mapping[Cid, _Size
 
 
 def _updates(
-    current: Round, ended: int | None, charter: Charter | None, manifest: Manifest | None, size: _Sizes, copies: int
+    current: Round,
+    ended: int | None,
+    charter: Charter | None,
+    manifest: Manifest | None,
+    size: _Sizes,
+    copies: int,
+    own: Address | None,
 ) -> Iterator[Artifact]:
     """The updates of a round."""
-    until = None if ended is None or charter is None else ended + charter.store.retention_days * DAY
+    retention = 0 if charter is None else charter.store.retention_days * DAY
+    # The time of a block is its node's word. The terms are part of the head; what ends early is kept a little longer.
+    until = None if ended is None or charter is None else max(ended, current.terms.submit_by) + retention
     lines = {} if manifest is None else {line.index: line for line in manifest.submissions}
     for each in sorted(current.submissions, key=lambda submission: submission.index):
         line, fits = lines.get(each.index), each.update.size == size.model
@@ -202,17 +221,24 @@ def _updates(
             limit=min(each.update.size, LARGEST),
             copies=copies,
             until=until,
+            retention=retention,
             derived_from=_is_derived_from(current, each, line, fits=fits or charter is None),
             malformed=line is not None and line.reason == "malformed",
+            pinned_for_us=each.member == own or (fits and _is_included(each, line)),
         )
+
+
+def _is_included(submission: Submission, line: Line | None) -> bool:
+    """Whether a manifest says that an update is in the model."""
+    return line is not None and line.decision == "included" and line.update == str(submission.update.cid)
 
 
 def _is_derived_from(current: Round, submission: Submission, line: Line | None, *, fits: bool) -> bool:
     """Whether the update is needed to derive the round: all that was fetched is, as a fault is found in the bytes."""
-    if current.status is Status.CANCELLED:
+    if current.status is Status.CANCELLED or not fits:
         return False
     if line is None or line.update != str(submission.update.cid):
-        return fits
+        return True
     return line.decision != "not_selected" and line.reason not in {*_BY_THE_LEDGER, ASSERTED}
 
 

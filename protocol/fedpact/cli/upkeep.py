@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import closing
@@ -12,11 +13,12 @@ import typer
 
 from fedpact.cli.options import FEDERATION, WRITING, AsJson, warn, with_settings
 from fedpact.errors import InputError
-from fedpact.settings import Settings
+from fedpact.settings import Settings, key_file
 
 if TYPE_CHECKING:
     from fedpact.keeping import Artifact
     from fedpact.ledger.ethereum import EthereumLedger
+    from fedpact.ledger.facts import Address as Account
     from fedpact.ledger.port import Follower
     from fedpact.overview import Documents
     from fedpact.presence import Presence
@@ -45,8 +47,9 @@ def gc(
 
     They are unpinned in the store that is written to. From a directory, blocks are removed then that no pin leads to
     and that the ledger does not need; a node removes by itself what is not pinned, when its owner lets it. What is
-    pinned and unknown to the ledger stays: files that were added by hand, and those of other federations. Where the
-    ledger, or a manifest, cannot be read, nothing is done.
+    pinned otherwise stays: files that were added by hand, those of other federations, and updates that are in no model,
+    but for those of the account here (the setting key_file). Where the ledger cannot be read, nothing is done; where a
+    manifest cannot, the updates of its round stay.
 
     \b
     Examples:
@@ -58,12 +61,22 @@ def gc(
     from fedpact.store.several import SeveralBlocks
     from fedpact.upkeep import survey_all, tidy
 
+    began = time.time_ns()
     with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
         documents = Documents(SeveralBlocks(blocks.stores, writable=False))
         follower, now = _read(settings, ledger, documents)
-        done = tidy(blocks, survey_all(follower, documents), now, grace=grace, dry_run=dry_run)
+        found, hidden = survey_all(follower, documents, blocks.pinned(), _own(settings))
+        done = tidy(blocks, found, now, began=began, grace=grace, dry_run=dry_run)
+    if hidden:
+        number, why = next(iter(hidden.items()))
+        count = "1 manifest" if len(hidden) == 1 else f"{len(hidden):,} manifests"
+        warn(
+            f"{count} could not be read, of round {number}: {why}; the updates of the round stay, and what else its "
+            "manifest names only where it is pinned"
+        )
     if as_json:
-        sys.stdout.write(json.dumps({"dry_run": dry_run, **_as_json(done)}) + "\n")
+        answer = {"dry_run": dry_run, **_as_json(done), "without_manifest": sorted(hidden)}
+        sys.stdout.write(json.dumps(answer) + "\n")
     else:
         _say(done, dry_run=dry_run)
 
@@ -149,6 +162,21 @@ def _read(settings: Settings, ledger: EthereumLedger, documents: Documents) -> t
     return follower, now
 
 
+def _own(settings: Settings) -> Account | None:
+    """The account of the settings' key, which no password is asked for; none where it does not say."""
+    from fedpact.keys import KEY, read_key, stated_address
+    from fedpact.ledger.facts import address
+
+    try:
+        file = key_file(settings, os.environ)
+        if file is not None:
+            return stated_address(file)
+        return address(read_key(os.environ[KEY], f"variable {KEY}").address) if os.environ.get(KEY) else None
+    except InputError as error:
+        warn(f"{error}; updates of its account that are in no model stay pinned")
+        return None
+
+
 def _parse(text: str) -> Cid:
     from fedpact.errors import InvalidCid
     from fedpact.store.cid import Cid
@@ -194,7 +222,7 @@ def _say(done: Tidied, *, dry_run: bool) -> None:
         typer.echo(f"{name}: its node removes by itself what is not pinned (ipfs repo gc)")
     typer.echo(
         f"gc: {len(done.unpinned):,} {would}unpinned; pinned as before: {done.needed:,} that the federation needs, "
-        f"{len(done.unknown):,} that its ledger does not know"
+        f"{len(done.unknown):,} others"
     )
 
 

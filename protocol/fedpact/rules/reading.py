@@ -66,13 +66,14 @@ class Reading:
         self._ahead = Ahead(self._read, self._wanted(), threads, most=most)
 
     def groups(self, index: int) -> list[Sequence[int]]:
-        """The updates that are read by their leaf: all together where it has one address, else each by itself."""
+        """The updates that are read by their leaf: all together where it has one address, else each by itself. Where
+        none is read, the model is made of the base alone."""
         equal = len({self._updates[place].address(index) for place in self._places}) == 1
         return [self._places] if equal else [(place,) for place in self._places]
 
     def equal(self, index: int) -> bool:
         """Whether a leaf is the same in all updates, and in the base where that is compared."""
-        if len(self.groups(index)) > 1:
+        if len(self.groups(index)) != 1:
             return False
         first = self._updates[self._places[0]]
         return not self._compared or self._base is None or self._base.address(index) == first.address(index)

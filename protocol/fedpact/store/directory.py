@@ -80,6 +80,16 @@ class DirectoryBlocks:
         except OSError as error:
             raise StoreError(f"block {cid}: cannot write to {self.directory}: {error.strerror}") from error
 
+    def keep(self, cid: Cid, data: bytes | bytearray) -> bool:
+        """As `fedpact.store.keep`. One that is there counts as written now: who collects leaves it for the grace."""
+        with contextlib.suppress(BlockMissing, OSError):  # It has just gone, or is another user's: it is written again.
+            if self.has(cid):
+                os.utime(self._path(cid))
+                if self.get(cid) == data:
+                    return False
+        self.put(cid, data)
+        return True
+
     def has(self, cid: Cid) -> bool:
         try:
             return stat.S_ISREG(self._path(cid).stat().st_mode)
@@ -89,21 +99,25 @@ class DirectoryBlocks:
             raise StoreError(f"block {cid}: cannot look into {self.directory}: {error.strerror}") from error
 
     def pin(self, root: Cid) -> None:
+        """As `Pins.pin`. One that is there is renewed: whoever was about to let it go leaves it."""
         check_whole(self, root, str(self.directory))
-        path = self._pins / str(root)
+        path, created, now = self._pins / str(root), False, 0
         try:
-            if path.exists():
-                return
-            with self.locked(fcntl.LOCK_SH):
-                path.touch()
-                if self._sync:
-                    _sync_directory(self._pins)
-        except OSError as error:
-            raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
-        try:
+            try:
+                with self.locked(fcntl.LOCK_SH):
+                    now = time.time_ns()
+                    with contextlib.suppress(FileExistsError):
+                        path.touch(exist_ok=False)
+                        created = True
+                    os.utime(path, ns=(now, now))
+                    if self._sync:
+                        _sync_directory(self._pins)
+            except OSError as error:
+                raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
             check_whole(self, root, str(self.directory))  # What was collected before the pin could be seen.
         except BaseException:
-            self.unpin(root)
+            if created:
+                self.release(root, now)  # Unless another has pinned it since, and all was there.
             raise
 
     def unpin(self, root: Cid) -> None:
@@ -111,6 +125,21 @@ class DirectoryBlocks:
             (self._pins / str(root)).unlink(missing_ok=True)
         except NotADirectoryError:
             pass
+        except OSError as error:
+            raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
+
+    def release(self, root: Cid, since: int) -> bool:
+        """Unpins a root while nobody pins, unless it was pinned after a time (`pinned_at`); returns whether it did.
+
+        Raises:
+            StoreError: the directory cannot be written, or somebody keeps its pins locked.
+        """
+        try:
+            with self.locked():
+                if self.pinned_at(root) > since:
+                    return False
+                self.unpin(root)
+                return True
         except OSError as error:
             raise StoreError(f"pin {root}: cannot write to {self.directory}: {error.strerror}") from error
 
@@ -126,6 +155,19 @@ class DirectoryBlocks:
             with contextlib.suppress(InvalidCid):
                 found.add(Cid.parse(name))
         return frozenset(found)
+
+    def pinned_at(self, root: Cid) -> int:
+        """When a root was last pinned, in nanoseconds since the epoch by the clock here; 0 where it is not.
+
+        Raises:
+            StoreError: the directory cannot say.
+        """
+        try:
+            return (self._pins / str(root)).stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        except OSError as error:
+            raise StoreError(f"pin {root}: cannot look into {self.directory}: {error.strerror}") from error
 
     @contextlib.contextmanager
     def locked(self, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
