@@ -100,12 +100,16 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "two nodes, both dead": ({"rpc": [f"{DEAD}/SECRET", f"{DEAD}/S"]}, 1, f"^rpc: .*{DEAD}: no connection.*; http"),
     "another chain": ({"chain_id": 1}, 1, "expected chain 1, found chain 31337"),
     "no state": ({"state": "file"}, 2, "^state .*file: File exists$"),
-    "a first store to read from only": ({"store": [f"gateway+{DEAD}"]}, 2, "^store: expected a directory first, to w"),
+    "a first store to read from only": (
+        {"store": [f"gateway+{DEAD}"]},
+        2,
+        "^store: expected a directory or an IPFS node first, to w",
+    ),
     "no module": ({"trainer": "absent:make"}, 2, "^trainer absent:make: no module 'absent', neither"),
     "a useless trainer": (
         {"trainer_config": "told"},
         2,
-        "^trainer ward:Trainer: OSError: the disk with the data is gone$",
+        r"^trainer ward:Trainer: OSError: the disk with the data is gone \(ward.py, line 13, in __init__\)$",
     ),
     "a charter that nobody has": ({"charter": str(OTHER)}, 1, f"^block {OTHER}: not in "),
     "no charter file": ({"charter": "absent.toml"}, 2, r"^charter .*absent\.toml: No such file or directory$"),
