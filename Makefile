@@ -13,7 +13,7 @@ test: $(VENV)/test  ## Everything that needs no node.
 	$(BIN)/python -m pytest -n auto
 
 test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/torch $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a browser, PyTorch, a compiler, slither or another numpy; installs them.
-	$(BIN)/python -m pytest -m nodes
+	$(BIN)/python -m pytest -m nodes -n 2 --dist loadfile
 
 check: $(VENV)/check  ## Format, lint, types.
 	$(BIN)/ruff format --check .
