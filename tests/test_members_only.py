@@ -29,7 +29,7 @@ from fedpact.store.admission import Door, Reader, origin_of
 from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.server import BlockServer
 from fedpact.store.unixfs import LEAF, add
-from fedpact_simulation.devnet import EthTesterNode, accounts
+from fedpact_simulation.devnet import accounts
 from runs import FEDPACT, fedpact
 
 KEYS = accounts(8)
@@ -37,18 +37,6 @@ ACCOUNTS = [address(key.address) for key in KEYS]
 OWNER, COORDINATOR, SILO, OTHER = range(4)
 STRANGER = 7
 DATA = os.urandom(2 * LEAF + 5)
-
-
-@pytest.fixture(scope="module", params=["eth-tester", pytest.param("anvil", marks=pytest.mark.nodes)])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A chain that commands reach."""
-    if request.param == "eth-tester":
-        node = EthTesterNode(count=len(KEYS), block_time=0.5)
-        yield node.url
-        node.stop()
-    else:
-        with running() as web3:
-            yield str(web3.provider.endpoint_uri)  # type: ignore[attr-defined]
 
 
 class Federation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.options import READING, STORES, WRITING, AsJson, warn, with_settings
-from fedpact.cli.upkeep import check, gc, pin, unpin
+from fedpact.cli.upkeep import Address, check, gc, pin, unpin
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
@@ -28,7 +28,6 @@ store = typer.Typer(help="Put files into stores, get them out, offer a store to 
 for command in (check, gc, pin, unpin):
     store.command()(command)
 
-Address = Annotated[str, typer.Argument(metavar="CID", help="The address of a file.")]
 Size = Annotated[
     int | None, typer.Option(metavar="BYTES", help="How long the file must be, where you know; at most 64 GiB if not.")
 ]
