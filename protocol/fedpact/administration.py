@@ -32,7 +32,7 @@ BATCH = 200
 
 
 class Pointless(FedpactError):
-    """Something that cannot be asked of this federation."""
+    """Something that cannot be asked of this federation as it is now: to remove who is no member, say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     │   ├── InvalidCid                   text or bytes that are no address of ours
     │   ├── BlockMismatch                a block that does not hash to its address
     │   ├── InvalidDag                   a root that is not the DAG of a file of the expected size
+    │   │   └── Unusable                 a file of weights that no rule can take (`fedpact.weights_file`)
     │   ├── InvalidWeights               bytes that are not the weights that the charter fixes
     │   ├── InvalidStart                 a base model, or an optimiser's state, that no round can go on from
     │   └── InvalidDocument              bytes that are no canonical JSON document of the expected format
@@ -22,10 +23,13 @@
     │   ├── RequestRefused               a request that a node answered with an error (`fedpact.ledger.node`)
     │   ├── NotTaken                     a transaction that a node refused to take (`fedpact.ledger.transactions`)
     │   ├── Superseded                   a transaction whose nonce another has (`fedpact.ledger.outbox`)
-    │   └── ContractRejected             the contract refused; one class per error (`fedpact.ledger.rejections`)
+    │   └── ContractRejected             the contract refused; one `Rejection` per error (`fedpact.ledger.rejections`)
     ├── RuleFailed                    1  a rule that made no model of good updates
     ├── WrongArithmetic               1  a process that does not compute as IEEE 754 says
-    └── TrainingFailed                1  a trainer that gave no usable update
+    ├── TrainingFailed                1  a trainer that gave no usable update
+    ├── TooFew                        1  fewer usable files than a rule needs (`fedpact.offline`)
+    ├── Pointless                     1  what cannot be asked of a federation as it is now (`fedpact.administration`)
+    └── NotChecked                    2  a check that could not be carried out (`fedpact.cli.options`)
 
     Interrupted                     130  the user or the system asked to stop; like KeyboardInterrupt it is no Exception
 

@@ -29,9 +29,17 @@ FILE = "fedpact.toml"
 CONFIG = "FEDPACT_CONFIG"
 """The variable that names another one."""
 PREFIX = "FEDPACT_"
-OTHER_VARIABLES = (CONFIG, "FEDPACT_KEY", "FEDPACT_PASSWORD", "FEDPACT_ANVIL")
-"""Variables that are ours and no settings."""
+OTHER_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        CONFIG: f"the file of settings, in place of {FILE} in the working directory",
+        "FEDPACT_KEY": "the key itself, 64 hexadecimal digits; for trying things, as others easily read variables",
+        "FEDPACT_PASSWORD": "the password of the keystore; for trying things, too",
+        "FEDPACT_ANVIL": "where anvil is, for `fedpact devnet`, where it is not on the PATH",
+    }
+)
+"""Variables that are ours and no settings, and what each is."""
 DEFAULT = "default"
+PROCESSORS = "as many as processors"
 _MAX_FILE = 1 << 20
 _GWEI = 10**9
 _CID = re.compile(r"b[a-z2-7]{58}")
@@ -42,24 +50,44 @@ class Settings:
     """Every setting's value.
 
     Attributes:
-        rpc: URLs of nodes, in the order in which they are asked.
-        contract: the federation's address.
-        chain_id: the chain that the nodes must be of; none where nobody said.
-        first_block: no entry is in an earlier block.
-        confirmations: blocks on top of an entry's own before it counts, or what the node calls so; none where the
-            charter decides.
-        store: where blocks are, as paths or URLs.
-        write: whether the first of them is written to, or all but gateways.
-        state: the directory for journal, lock and cache.
-        max_fee: wei that a unit of gas may cost; none where nobody said.
-        trainer: `module:factory`.
-        trainer_config: a file that is handed to the factory.
-        charter: the accepted charter, as its CID or the path of a file.
+        rpc: URLs of nodes of the chain, in the order in which they are asked: one that fails, or whose head is behind
+            another's, is passed over for the next. A URL may hold a secret, so only its scheme, host and port are ever
+            shown.
+        contract: the federation's contract: its address, or the file that `fedpact deploy` wrote
+            (`NAME.deployment.json`), which says chain_id and first_block as well.
+        chain_id: the number of the chain that the nodes must be of; a node of another chain is never asked again. Where
+            nobody says, it is the chain of the first node that answers.
+        first_block: the block of the contract's deployment: no entry is in an earlier one. From 0 on, reading a public
+            chain takes long.
+        confirmations: blocks on top of an entry's own before it counts, or `safe` or `finalized` for what the node
+            calls so. Where nobody says, services, `store gc` and `store check` follow the charter's
+            `ledger.confirmations`; all else counts every entry.
+        store: where blocks are: directories or URLs, asked in their order. `file:DIRECTORY`, `kubo+http://host:port`
+            (an IPFS node), `gateway+https://…` (read only), `member+https://…` (read only, requests are signed with the
+            key).
+        write: what is written to: the first store alone, or all but those that are read only.
+        key_file: the file with the key of the account: a keystore as Ethereum wallets write it, or the key in 64
+            hexadecimal digits. Without it the variable FEDPACT_KEY holds the key.
+        password_file: a file with the password of the keystore in one line. Without it the variable FEDPACT_PASSWORD
+            holds the password, or it is asked for.
+        state: the directory of a service for its journal, its lock and what it read of the ledger. What is lost with it
+            is found again on the ledger; a silo trains the open round once more.
+        max_fee: the most that a unit of gas may cost, in gwei (here in wei), base fee and tip together. Where nobody
+            says, 200 gwei, of which 30 as a tip. While the chain asks for more, nothing is sent.
+        trainer: what makes the silo's trainer, `module:factory`: the module is installed, or lies in the working
+            directory.
+        trainer_config: a file of the silo's own that is handed to the trainer's factory.
+        charter: the charter that the silo's owner accepted: its CID, or its file. Under another one the silo does
+            nothing.
+        threads: blocks of a model to work on at once. It changes no result.
         poll: seconds between two looks at a ledger that has nothing new.
-        verify: the share of a published model's blocks that a silo derives again before it trains on it; 1 for all of
-            them, none for none.
-        metrics: host and port of the figures; none where they are not offered.
-        head: a head that is trusted.
+        verify: the share of a published model's blocks that a silo derives again from the updates before it trains on
+            it: 1 for all of them, `off` for none. What differs it refuses, and disputes on the ledger.
+        metrics: host and port where a service offers its figures to Prometheus at `/metrics`, and at `/health` whether
+            its last step went well; a port alone is one of loopback. Without it they are not offered.
+        log_format: whether a service logs lines of text, or a JSON object on each line.
+        log_level: the least important messages that a service logs.
+        head: a head that you trust, from somebody you believe or a block explorer. The record has to end with it.
         origin: by name, where each value came from.
         problems: by name, why a setting has no value although one was given; said where it is needed.
         warnings: lines that a person should see although nothing failed.
@@ -142,6 +170,7 @@ class Setting:
         read: makes a value of what was given: text from a flag or variable, whatever TOML has from the file; paths are
             relative to the directory that it is given. Raises ValueError with what it expected.
         url: whether it may be a URL, of which only scheme, host and port are shown.
+        default_words: the default in words, where it depends on the machine.
     """
 
     name: str
@@ -150,6 +179,7 @@ class Setting:
     read: Callable[[object, Path, bool], Any]
     default: Any = None
     url: bool = False
+    default_words: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------------- kinds
@@ -326,7 +356,14 @@ def _all() -> tuple[Setting, ...]:
         ),
         Setting("trainer_config", "FILE", "Handed to the trainer's factory.", _path),
         Setting("charter", "CID", "The charter that you accepted: its CID, or its file.", _charter),
-        Setting("threads", "T", "Blocks of a model to work on at once.", _number(1, 1024), os.cpu_count() or 1),
+        Setting(
+            "threads",
+            "T",
+            "Blocks of a model to work on at once.",
+            _number(1, 1024),
+            os.cpu_count() or 1,
+            default_words=PROCESSORS,
+        ),
         Setting("poll", "SECONDS", "Between two looks at a ledger that has nothing new.", _seconds, 0.5),
         Setting(
             "verify",
