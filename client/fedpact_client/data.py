@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 from fedpact.artifacts.mistakes import read_toml
 from fedpact.errors import InputError
+from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,7 +75,9 @@ def _read(path: Path, settings: Table) -> Data:
             names = [name.strip().strip('"') for name in lines.readline().split(",")]
             if settings.target not in names:
                 shown = ", ".join(names)[:200]
-                raise InputError(f"{path}: target: expected one of the columns {shown}, found {settings.target!r}")
+                near = did_you_mean(settings.target, names)
+                found = f"{settings.target!r}{near}"
+                raise InputError(f"{path}: target: expected one of the columns {shown}, found {found}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Of a file without samples, which is refused below.
                 table = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from fedpact.artifacts.weights import Weights
 from fedpact.errors import CharterError
+from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.base import is_classifier
@@ -120,11 +121,13 @@ def _arrays(estimator: Any) -> dict[str, NDArray[np.floating[Any]]]:
 def _estimator(config: Config, classes: int) -> Any:
     name = config.get("name")
     if name not in TRAINERS:
-        raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}")
+        near = did_you_mean(str(name), TRAINERS)
+        raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}{near}")
     known = ["name", "epochs", "batch_size", "learning_rate", "seed", *(["hidden"] if name == "perceptron" else [])]
     for setting in config:
         if setting not in known:
-            raise CharterError(f"trainer.{setting}: {name} has the settings {', '.join(known)}")
+            near = did_you_mean(setting, known)
+            raise CharterError(f"trainer.{setting}: {name} has the settings {', '.join(known)}{near}")
     if (name == "softmax_regression" and not classes) or (name == "linear_regression" and classes):
         raise CharterError(f"trainer.name: {name} does not fit the task, which has {classes or 'no'} classes")
     settings = {

@@ -197,12 +197,22 @@ def _text(expected: str, pattern: str) -> Callable[[object, Path, bool], str]:
     return read
 
 
+def _word(*known: str) -> Callable[[object, Path, bool], str]:
+    def read(given: object, directory: Path, textual: bool) -> str:
+        if not isinstance(given, str) or given not in known:
+            raise _NoneOf(" or ".join(filter(None, (", ".join(known[:-1]), known[-1]))), known)
+        return given
+
+    return read
+
+
 def _number(least: int, most: int) -> Callable[[object, Path, bool], int]:
     def read(given: object, directory: Path, textual: bool) -> int:
         if textual and isinstance(given, str) and re.fullmatch(r"[0-9]{1,30}", given):
             given = int(given)
         if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
+            top = most if most < 1 << 60 else f"2^{(most + 1).bit_length() - 1} - 1"
+            raise ValueError(f"a whole number from {least} to {top}")
         return given
 
     return read
@@ -256,7 +266,7 @@ def _confirmations(given: object, directory: Path, textual: bool) -> int | str:
     try:
         return _number(0, 10**6)(given, directory, textual)
     except ValueError as error:
-        raise ValueError(f"{error}, safe or finalized") from None
+        raise _NoneOf(f"{error}, safe or finalized", ("safe", "finalized")) from None
 
 
 def _gwei(given: object, directory: Path, textual: bool) -> int:
@@ -320,6 +330,14 @@ def _contract(given: object, directory: Path, textual: bool) -> str | Path:
         raise ValueError("an address or the record of a deployment") from None
 
 
+class _NoneOf(ValueError):
+    """What was given is none of the words that are known."""
+
+    def __init__(self, expected: str, known: tuple[str, ...]) -> None:
+        super().__init__(expected)
+        self.known = known
+
+
 class _Hidden(ValueError):
     """What was given may hold a secret, and is not shown."""
 
@@ -341,7 +359,7 @@ def _all() -> tuple[Setting, ...]:
             "write",
             "WHICH",
             "Stores to write to: first, or all but gateways.",
-            _text("first or all", "first|all"),
+            _word("first", "all"),
             "first",
         ),
         Setting("key_file", "FILE", "The key: a keystore, or 64 hexadecimal digits. Else FEDPACT_KEY.", _path),
@@ -373,12 +391,12 @@ def _all() -> tuple[Setting, ...]:
             Decimal("0.05"),
         ),
         Setting("metrics", "PORT", "Offer figures for Prometheus here; host:port for other than loopback.", _metrics),
-        Setting("log_format", "KIND", "text or json.", _text("text or json", "text|json"), "text"),
+        Setting("log_format", "KIND", "text or json.", _word("text", "json"), "text"),
         Setting(
             "log_level",
             "LEVEL",
             "debug, info, warning or error.",
-            _text("debug, info, warning or error", "debug|info|warning|error"),
+            _word("debug", "info", "warning", "error"),
             "info",
         ),
         Setting("head", "H", "A head that you trust; the record must agree with it.", _head),
@@ -434,7 +452,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
             values[name] = setting.read(given, directory, textual)
         except ValueError as error:
             found = "something else" if isinstance(error, _Hidden) or setting.url else _found(given)
-            raise InputError(f"{name}: expected {error}, found {found} ({origin[name]})") from None
+            near = did_you_mean(str(given), error.known) if isinstance(error, _NoneOf) else ""
+            raise InputError(f"{name}: expected {error}, found {found}{near} ({origin[name]})") from None
     problems: dict[str, str] = {}
     if isinstance(values["contract"], Path):
         _follow_record(values, origin, problems)

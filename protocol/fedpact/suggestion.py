@@ -8,7 +8,12 @@ from collections.abc import Iterable
 _LONGEST = 80
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like it, as the end of an error's line; empty where none is."""
-    close = difflib.get_close_matches(name[:_LONGEST], list(known), 1)
-    return f"; did you mean {close[0][:_LONGEST]}?" if close else ""
+def did_you_mean(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """The known name that is most like it, as the end of an error's line; empty where none is. Capitals do not count.
+
+    Args:
+        likeness: from 0 to 1, how like it has to be.
+    """
+    names = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name[:_LONGEST].lower(), names, 1, likeness)
+    return f"; did you mean {names[close[0]][:_LONGEST]}?" if close else ""

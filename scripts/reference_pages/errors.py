@@ -22,9 +22,9 @@ _INTRODUCTION = """# Errors
 
 A command that fails prints one line, `fedpact: error: …`, on standard error and ends with the exit code of the error.
 The line names the thing, what was expected, what was found, and often what to do next. Names that are unknown
-(commands, options, settings, variables, keys of a charter, rules, tensors, …) come with the known one that is most like them. What
-came from a node, a file or somebody else is cut to some 200 characters, and of a URL only scheme, host and port are
-shown.
+(commands, options, settings, variables, keys of a charter, rules, tensors, …) come with the known one that is most like
+them. What came from a node, a file or somebody else is cut to some 200 characters, and of a URL only scheme, host and
+port are shown.
 
 A service tries again what may pass (a node that is away, an empty account) and says so in its log; what no second try
 mends ends it with the same line. In Python, all are subclasses of `fedpact.errors.FedpactError`, and `error.exit_code`

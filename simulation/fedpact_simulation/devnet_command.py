@@ -50,11 +50,13 @@ def devnet(
       fedpact devnet --port 0 --block-time 2 --accounts 20 --json
     """
     from fedpact.errors import FedpactError, InputError, Interrupted
+    from fedpact.suggestion import did_you_mean
 
     from fedpact_simulation import devnet as nodes
 
     if engine is not None and engine not in nodes.ENGINES:
-        raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
+        near = did_you_mean(engine, nodes.ENGINES)
+        raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}{near}")
     to = [_address(each) for each in funded or ()]
     node: nodes.Node | None = None
     try:

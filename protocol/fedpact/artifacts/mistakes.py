@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fedpact.artifacts import canonical
 from fedpact.errors import InputError
+from fedpact.suggestion import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,9 +26,20 @@ def first_mistake(error: ValidationError, model: type[BaseModel] | None = None) 
     Args:
         model: what it should be; where it is given, an unknown key comes with those that are known.
     """
-    place, message = in_words(error.errors(include_url=False)[0], model)
+    place, message = in_words(_telling(error.errors(include_url=False), model), model)
     where = canonical.shown(".".join(map(str, place)))
     return f"{where}: {message}" if where else message
+
+
+def _telling(mistakes: Sequence[Any], model: type[BaseModel] | None) -> Any:
+    """The first mistake; where that is a key that is missing, one that is there under a name much like it."""
+    first, around = mistakes[0], mistakes[0]["loc"][:-1]
+    if first["type"] == "missing":
+        for each in mistakes:
+            alike = each["type"] == "extra_forbidden" and each["loc"][:-1] == around
+            if alike and did_you_mean(str(each["loc"][-1]), _known(model, around)):
+                return each
+    return first
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
@@ -57,10 +70,12 @@ def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place,
     elif mistake["type"] == "missing":
         message = "expected a value, found nothing"
     elif mistake["type"] == "extra_forbidden":
-        known = ", ".join(_known(model, loc[:-1]))
-        message = f"unknown; expected one of {known}" if known else "expected nothing of this name"
+        known = _known(model, loc[:-1])
+        near = did_you_mean(str(loc[-1]), known)
+        message = f"unknown; expected one of {', '.join(known)}{near}" if known else "expected nothing of this name"
     else:
-        message = f"expected {_expected(mistake, either=loc != mistake['loc'])}, found {_found(mistake['input'])}"
+        expected, found = _expected(mistake, either=loc != mistake["loc"]), _found(mistake["input"])
+        message = f"expected {expected}, found {found}{_near(mistake)}"
     return loc, message
 
 
@@ -94,6 +109,13 @@ def _expected(mistake: Any, *, either: bool) -> str:
         return "text or a whole number"
     words = _KINDS.get(mistake["type"])
     return words.format(**mistake.get("ctx", {})) if words else f"something else ({mistake['msg']})"
+
+
+def _near(mistake: Any) -> str:
+    """The word that may have been meant, where it has to be one of several."""
+    if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
+        return ""
+    return did_you_mean(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
 
 
 def _found(value: Any) -> str:

@@ -45,10 +45,14 @@ def main() -> NoReturn:
         _fail(f"output: {error.strerror or error}", 1)
     except Exception as error:
         # The command line's own errors, whichever library under typer they come from.
-        message = getattr(error, "format_message", None)
-        if message is None:
+        if not hasattr(error, "format_message"):
             raise
-        _fail(message(), 2)
+        from fedpact.cli import usage
+
+        if usage.asks_for_help(error):
+            sys.stdout.write(f"{error.format_message()}\n")
+            _leave(0)
+        _fail(usage.in_words(error), 2)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
