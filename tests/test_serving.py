@@ -83,7 +83,11 @@ def _dead() -> str:
 
 DEAD = _dead()
 CASES: dict[str, tuple[dict[str, Any], int, str]] = {
-    "no key": ({"key_file": "absent"}, 2, r"^key file .*absent: No such file or directory$"),
+    "no key": (
+        {"key_file": "absent"},
+        2,
+        r"^key file .*absent: expected a keystore, found no file; fedpact key new .*absent makes one$",
+    ),
     "a wrong password": (
         {"key_file": "keystore", "variables": {"FEDPACT_PASSWORD": "SECRET"}},
         2,
@@ -140,8 +144,10 @@ def test_code_of_another_version_is_refused(
     code = bytearray(federation.web3.eth.get_code(Web3.to_checksum_address(federation.ledger.identity.contract)))
     code[-1] ^= 1
     ask(federation.web3, "anvil_setCode", ACCOUNTS[6], "0x" + code.hex())
-    expected = f"contract {ACCOUNTS[6]}: expected the code of a federation, found {len(code)} bytes of other code"
-    assert refusal(role, contract=ACCOUNTS[6]) == (1, expected)
+    expected = (
+        f"contract {ACCOUNTS[6]}: expected the code of a federation, found {len(code)} bytes of other code on chain "
+    )
+    assert refusal(role, contract=ACCOUNTS[6]) == (1, f"{expected}{federation.ledger.identity.chain_id}")
 
 
 @pytest.mark.parametrize("role", ["coordinator", "silo"])

@@ -34,7 +34,8 @@
     Interrupted                     130  the user or the system asked to stop; like KeyboardInterrupt it is no Exception
 
 The number is the exit code of a command that ends with the error. `str(error)` is one line that names the thing, what
-was expected and what was found.
+was expected and what was found; where the kind of the error alone says what helps, that is its `advice`, which a
+command adds to the line.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class FedpactError(Exception):
     """Something that the user can act on."""
 
     exit_code = 1
+    advice = ""
 
 
 class InputError(FedpactError):
@@ -58,6 +60,8 @@ class CharterError(InputError):
 
 class NotInstalled(InputError):
     """A rule that a charter names, and that is not installed here. Nothing is wrong with the charter."""
+
+    advice = "fedpact rules lists what is"
 
 
 class ContentError(FedpactError):
@@ -123,6 +127,8 @@ class BlockMissing(StoreError):
         cid: the address that was asked for.
     """
 
+    advice = "--store names a store that has it"
+
     def __init__(self, cid: str, store: str) -> None:
         super().__init__(f"block {cid}: not in {store}")
         self.cid = cid
@@ -136,6 +142,8 @@ class Unreachable(BlockMissing):
         cid: the address that was asked for.
     """
 
+    advice = "try again later, or name another store with --store"
+
     def __init__(self, cid: str, why: str) -> None:
         StoreError.__init__(self, f"block {cid}: {why}")
         self.cid = cid
@@ -147,6 +155,8 @@ class LedgerError(FedpactError):
 
 class RecordDamaged(LedgerError):
     """A record that cannot be read."""
+
+    advice = "another copy of it may be whole"
 
 
 class RecordInconsistent(LedgerError):

@@ -41,6 +41,13 @@ OTHER_VARIABLES: Mapping[str, str] = MappingProxyType(
 DEFAULT = "default"
 PROCESSORS = "as many as processors"
 _MAX_FILE = 1 << 20
+_MADE_BY = {
+    "rpc": "; fedpact devnet runs a chain to try things on",
+    "contract": "; fedpact deploy founds one, and writes a record that names it",
+    "charter": "; fedpact federation show names the one in force",
+    "trainer": "; fedpact new makes a project that has one",
+}
+"""How somebody comes by what a setting has to say."""
 _GWEI = 10**9
 _CID = re.compile(r"b[a-z2-7]{58}")
 
@@ -128,9 +135,8 @@ class Settings:
             raise InputError(self.problems[name])
         value = getattr(self, name)
         if value is None or value == ():
-            raise InputError(
-                f"{name}: expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
-            )
+            told = f"expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
+            raise InputError(f"{name}: {told}{_MADE_BY.get(name, '')}")
         return value
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from itertools import groupby
 from pathlib import Path
 
 from fedpact.settings import CONFIG, FILE, OTHER_VARIABLES, SETTINGS, Setting, Settings, flag, shown, variable
 
-from reference_pages.commands import all_commands
+from reference_pages.commands import Command, all_commands
 from reference_pages.markdown import MADE, Undocumented, anchor, attributes, code, fenced, prose, sentence, table
 
 _INTRODUCTION = f"""# Configuration
@@ -57,8 +58,7 @@ def page() -> str:
         Undocumented: a setting or a variable has no words.
     """
     words = attributes(Settings, SETTINGS)
-    commands = [(each.name, each.settings) for each in all_commands()]
-    used = {setting: [name for name, settings in commands if setting in settings] for setting in SETTINGS}
+    commands = all_commands()
     rows = [
         [
             f"[`{each.name}`](#{each.name})",
@@ -75,7 +75,7 @@ def page() -> str:
         text += f"\n### {each.name}\n\n{prose(sentence(words[each.name]))}\n\n"
         text += f"- Values: {prose(_values(each))}\n- Default: {_default(each) or 'none'}\n"
         text += f"- As option and variable: `{flag(each.name)} {each.metavar}`, `{variable(each.name)}`\n"
-        text += f"- Used by: {_commands(used[each.name])}\n"
+        text += f"- Used by: {_users(each.name, commands)}\n"
     rows = [[code(name), prose(meaning)] for name, meaning in OTHER_VARIABLES.items()]
     return f"{text}\n{_SECRETS}\n## Other variables\n\n{table('variable', 'what it is', rows=rows)}"
 
@@ -103,7 +103,14 @@ def _default(setting: Setting) -> str:
     return "" if value in (None, []) else code(", ".join(value) if isinstance(value, list) else value)
 
 
-def _commands(names: list[str]) -> str:
-    """Links to the commands that use a setting."""
-    links = [f"[`{name.removeprefix('fedpact ')}`](commands.md#{anchor(name)})" for name in names]
+def _users(setting: str, commands: list[Command]) -> str:
+    """Links to the commands that use a setting; to a group as a whole where all of it does."""
+    links = []
+    for group, found in groupby(commands, lambda each: each.group or each.name):
+        members = list(found)
+        using = [each for each in members if setting in each.settings != list(SETTINGS)]
+        if len(members) > 1 and using == members:
+            links.append(f"all of [`{group.removeprefix('fedpact ')}`](commands.md#{anchor(f'{group} …')})")
+        else:
+            links += [f"[`{each.name.removeprefix('fedpact ')}`](commands.md#{anchor(each.name)})" for each in using]
     return ", ".join(links)

@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedpact.errors import FedpactError, Interrupted
 from fedpact.ledger.rejections import REJECTIONS
@@ -44,6 +45,7 @@ class _Class:
     module: str
     words: str
     exit_code: int | None
+    advice: str | None
 
 
 def page(root: Path) -> str:
@@ -54,13 +56,19 @@ def page(root: Path) -> str:
     """
     found = _classes(root)
     rows = [
-        [f"{'&emsp;' * depth}`{each.name}`", str(_exit_code(each, found)), prose(each.words)]
+        [
+            f"{'&emsp;' * depth}`{each.name}`",
+            str(_exit_code(each, found)),
+            prose(each.words),
+            prose(_advice(each, found)),
+        ]
         for depth, each in _tree(found)
     ]
-    text = f"{MADE}\n{_INTRODUCTION}\n## The tree\n\n{table('error', 'exit code', 'what happened', rows=rows)}"
+    text = f"{MADE}\n{_INTRODUCTION}\n## The tree\n\n"
+    text += table("error", "exit code", "what happened", "what to do", rows=rows)
     text += f"\n`Interrupted` ends with 128 and the signal's number. {prose(first_line(Interrupted))}\n"
-    refusals = [[code(name), _sentence(each.sentence)] for name, each in REJECTIONS.items()]
-    return f"{text}\n{_REFUSALS}\n{table('error', 'what the line says', rows=refusals)}"
+    refusals = [[code(name), _sentence(each.sentence), prose(each.advice)] for name, each in REJECTIONS.items()]
+    return f"{text}\n{_REFUSALS}\n{table('error', 'what the line says', 'what to do', rows=refusals)}"
 
 
 def _classes(root: Path) -> dict[str, _Class]:
@@ -74,8 +82,18 @@ def _classes(root: Path) -> dict[str, _Class]:
             for node in ast.parse(path.read_text("utf-8")).body:
                 if isinstance(node, ast.ClassDef) and node.bases and isinstance(node.bases[0], ast.Name):
                     words = (ast.get_docstring(node) or "").split("\n\nAttributes:")[0]
-                    classes.setdefault(node.name, _Class(node.name, node.bases[0].id, module, words, _code_of(node)))
-    found = {FedpactError.__name__: _Class("FedpactError", "", "fedpact.errors", FedpactError.__doc__ or "", 1)}
+                    classes.setdefault(
+                        node.name,
+                        _Class(
+                            node.name,
+                            node.bases[0].id,
+                            module,
+                            words,
+                            _constant(node, "exit_code"),
+                            _constant(node, "advice"),
+                        ),
+                    )
+    found = {FedpactError.__name__: _Class("FedpactError", "", "fedpact.errors", FedpactError.__doc__ or "", 1, "")}
     while more := {name: each for name, each in classes.items() if each.parent in found and name not in found}:
         found |= more
     drawing = (root / "protocol/fedpact/errors.py").read_text("utf-8").split('"""')[1]
@@ -87,16 +105,21 @@ def _classes(root: Path) -> dict[str, _Class]:
     return found
 
 
-def _code_of(node: ast.ClassDef) -> int | None:
+def _constant(node: ast.ClassDef, name: str) -> Any:
+    """What a class says of itself; none where it leaves it to its parent."""
     for each in node.body:
         named = isinstance(each, ast.Assign) and [target.id for target in each.targets if isinstance(target, ast.Name)]
-        if named == ["exit_code"]:
-            return int(ast.literal_eval(each.value))
+        if named == [name]:
+            return ast.literal_eval(each.value)
     return None
 
 
 def _exit_code(each: _Class, found: dict[str, _Class]) -> int:
     return each.exit_code if each.exit_code is not None else _exit_code(found[each.parent], found)
+
+
+def _advice(each: _Class, found: dict[str, _Class]) -> str:
+    return each.advice if each.advice is not None else _advice(found[each.parent], found)
 
 
 def _tree(found: dict[str, _Class], parent: str = "", depth: int = 0) -> list[tuple[int, _Class]]:

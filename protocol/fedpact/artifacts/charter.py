@@ -511,6 +511,8 @@ def parse_toml(path: Path) -> Charter:
     except OSError as error:
         raise CharterError(f"charter {path}: {error.strerror}") from None
     except ValidationError as error:
-        raise CharterError(f"charter {path}: {first_mistake(error, Charter)}") from None
+        more = error.error_count() - 1
+        others = f"; fedpact charter check {path} names {more} more" if more else ""
+        raise CharterError(f"charter {path}: {first_mistake(error, Charter)}{others}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise CharterError(f"charter {path}: {error}") from None

@@ -53,6 +53,8 @@ _random = secrets.SystemRandom()
 class NoAnswer(LedgerError):
     """No endpoint of a chain gave an answer."""
 
+    advice = "look whether the node is up, and --rpc its address; several may be named"
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
