@@ -150,7 +150,7 @@ def test_a_refusal_is_its_one_line(place: Place) -> None:
     before = connect(place.url).eth.get_balance(KEYS[7].address)
     assert (
         place.refused("federation", "admit", STRANGER, key=7)
-        == f"{STRANGER} is not the owner, {OWNER}; fedpact federation show says who is"
+        == f"{STRANGER} is not the owner, {OWNER}; the owner's key is needed (--key-file)"
     )
     assert place.refused("federation", "accept", key=7).startswith(f"{STRANGER} was not offered the ownership")
     assert connect(place.url).eth.get_balance(KEYS[7].address) == before
@@ -212,7 +212,7 @@ def test_the_ownership_passes_to_who_accepts_it(place: Place) -> None:
     assert place.answer("federation", "accept", key=7)["sent"] == []
     assert (
         place.refused("federation", "admit", STRANGER)
-        == f"{OWNER} is not the owner, {STRANGER}; fedpact federation show says who is"
+        == f"{OWNER} is not the owner, {STRANGER}; the owner's key is needed (--key-file)"
     )
 
 

@@ -49,7 +49,8 @@ def test_every_option_and_setting_is_there() -> None:
             if parameter.name != "help" and command.settings != list(SETTINGS):
                 assert parameter.opts[0] in sections[command.name] or parameter.metavar in sections[command.name]
     for name in SETTINGS:
-        assert f"| [`{name}`](#{name}) | `{flag(name)}` | `{variable(name)}` |" in PAGES["configuration.md"]
+        row = f"| [`{name}`](#{name}) | `{flag(name)} {SETTINGS[name].metavar}` | `{variable(name)}` |"
+        assert row in PAGES["configuration.md"]
         assert f"\n### {name}\n" in PAGES["configuration.md"]
 
 

@@ -11,12 +11,12 @@ repeated.
 
 The charter's section `trainer`:
 
-    name           softmax_regression, linear_regression or perceptron
+    name           what is trained: softmax_regression, linear_regression or perceptron
     epochs         passes over the silo's data in a round
     batch_size     samples of a step
-    learning_rate  a decimal as text
-    seed           for shuffling
-    hidden         (perceptron) units of the hidden layer
+    learning_rate  how far a step goes, a decimal as text
+    seed           what the samples are shuffled with
+    hidden         units of the hidden layer; of a perceptron alone
 """
 
 from __future__ import annotations

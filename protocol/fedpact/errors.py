@@ -156,7 +156,7 @@ class LedgerError(FedpactError):
 class RecordDamaged(LedgerError):
     """A record that cannot be read."""
 
-    advice = "another copy of it may be whole"
+    advice = "another copy of it, or another node, may have it whole"
 
 
 class RecordInconsistent(LedgerError):

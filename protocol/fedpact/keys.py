@@ -144,9 +144,7 @@ def _read(file: Path) -> str:
             data = opened.read(_MAX_FILE + 1)
         text = data.decode().strip()
     except FileNotFoundError:
-        raise InputError(
-            f"key file {file}: expected a keystore, found no file; fedpact key new {file} makes one"
-        ) from None
+        raise InputError(f"key file {file}: expected a keystore, found no file; fedpact key new makes one") from None
     except OSError as error:
         raise InputError(f"key file {file}: {error.strerror}") from None
     except ValueError:

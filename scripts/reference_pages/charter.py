@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +64,7 @@ def page(root: Path) -> str:
         text += f"\n## [{name}]\n\n"
         text += "\n\n".join(prose(each) for each in paragraphs(model)) if model else prose(sentence(words[name]))
         text += f"\n\n{fields(model)}" if model else "\n"
-        text += _MORE.get(name, lambda: "")()
+        text += _trainers(root) if name == "trainer" else _MORE.get(name, lambda: "")()
     return text + _together()
 
 
@@ -95,6 +97,26 @@ def _named(what: str, known: Mapping[str, Any], page: str = "") -> str:
         does = first_line(each)
         rows.append([link, str(each.version), takes or "nothing", code(does) if "_k" in does else prose(does)])
     return f"\n{table(what, 'version', 'parameters', 'what it does', rows=rows)}"
+
+
+def _trainers(root: Path) -> str:
+    """What the trainers that come with fedpact are told: of the module's docstring, as importing it takes long.
+
+    Raises:
+        Undocumented: it does not say so.
+    """
+    source = (root / "client/fedpact_client/scikit_learn.py").read_text("utf-8")
+    _, _, told = (ast.get_docstring(ast.parse(source)) or "").partition("The charter's section `trainer`:\n")
+    rows = [
+        [code(name), prose(sentence(words))] for name, words in re.findall(r"^    (\w+) +(.+)$", told, re.MULTILINE)
+    ]
+    if not rows:
+        raise Undocumented("fedpact_client.scikit_learn: its docstring does not say what the section trainer has")
+    return (
+        "\nWhat those that come with fedpact are told, in a simulation of a built-in task and as "
+        f"`fedpact_client.table:trainer`:\n\n{table('key', 'what it is', rows=rows)}"
+        "\nYour own may have other keys: [a trainer of your own](../your-own-trainer.md).\n"
+    )
 
 
 def _rules() -> str:

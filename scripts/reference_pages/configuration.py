@@ -62,7 +62,7 @@ def page() -> str:
     rows = [
         [
             f"[`{each.name}`](#{each.name})",
-            code(flag(each.name)),
+            code(f"{flag(each.name)} {each.metavar}"),
             code(variable(each.name)),
             _default(each),
             prose(each.help),
@@ -74,7 +74,6 @@ def page() -> str:
     for each in SETTINGS.values():
         text += f"\n### {each.name}\n\n{prose(sentence(words[each.name]))}\n\n"
         text += f"- Values: {prose(_values(each))}\n- Default: {_default(each) or 'none'}\n"
-        text += f"- As option and variable: `{flag(each.name)} {each.metavar}`, `{variable(each.name)}`\n"
         text += f"- Used by: {_users(each.name, commands)}\n"
     rows = [[code(name), prose(meaning)] for name, meaning in OTHER_VARIABLES.items()]
     return f"{text}\n{_SECRETS}\n## Other variables\n\n{table('variable', 'what it is', rows=rows)}"
@@ -108,7 +107,7 @@ def _users(setting: str, commands: list[Command]) -> str:
     links = []
     for group, found in groupby(commands, lambda each: each.group or each.name):
         members = list(found)
-        using = [each for each in members if setting in each.settings != list(SETTINGS)]
+        using = [each for each in members if setting in each.settings and each.settings != list(SETTINGS)]
         if len(members) > 1 and using == members:
             links.append(f"all of [`{group.removeprefix('fedpact ')}`](commands.md#{anchor(f'{group} …')})")
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedpact import errors
 from fedpact.errors import FedpactError, Interrupted
 from fedpact.ledger.rejections import REJECTIONS
 
@@ -96,13 +97,13 @@ def _classes(root: Path) -> dict[str, _Class]:
     found = {FedpactError.__name__: _Class("FedpactError", "", "fedpact.errors", FedpactError.__doc__ or "", 1, "")}
     while more := {name: each for name, each in classes.items() if each.parent in found and name not in found}:
         found |= more
-    drawing = (root / "protocol/fedpact/errors.py").read_text("utf-8").split('"""')[1]
+    drawing = errors.__doc__ or ""
     for each in found.values():
         if not each.words:
             raise Undocumented(f"{each.module}.{each.name} has no docstring")
-        if each.name not in drawing:
+        if f" {each.name} " not in drawing:
             raise Undocumented(f"{each.module}.{each.name} is not in the drawing of fedpact.errors")
-    return found
+    return dict(sorted(found.items(), key=lambda named: drawing.index(f" {named[0]} ")))
 
 
 def _constant(node: ast.ClassDef, name: str) -> Any:
@@ -123,7 +124,7 @@ def _advice(each: _Class, found: dict[str, _Class]) -> str:
 
 
 def _tree(found: dict[str, _Class], parent: str = "", depth: int = 0) -> list[tuple[int, _Class]]:
-    """Depth first, in the order of the sources."""
+    """Depth first, in the order of the drawing."""
     rows = []
     for each in found.values():
         if each.parent == parent:

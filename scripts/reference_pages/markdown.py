@@ -11,7 +11,8 @@ MADE = "<!-- Made by `make reference` from the code. Edit the words there, not h
 _CODE = re.compile(
     r"--[a-z][a-z-]+"  # Options,
     r"|\bFEDPACT_[A-Z_]+"  # variables,
-    r"|\bfedpact (?:(?:audit|deploy|new|rounds|rules|simulate)\b|(?:federation|key|store) \w+)(?: DIR| FILE)?"  # commands,
+    r"|\bfedpact (?:(?:audit|deploy|new|rounds|rules|simulate)\b|(?:federation|key|store) \w+)"  # commands,
+    r"(?: DIR| FILE)?"
     r"|\b[a-z]+\.(?:toml|json|md)\b"  # files,
     r"|\b[a-z0-9]*_[a-z0-9_]*\b(?:\.[a-z_]+)?|__\w+__"  # names in the code,
     r"|\b[a-z]+\+http[^\s,;)]*|\bhttps?://[^\s,;)]+"  # URLs.

@@ -29,7 +29,7 @@ class NotOwner(Rejection):
     caller: Address
     owner: Address
     sentence = "{caller} is not the owner, {owner}"
-    advice = "fedpact federation show says who is"
+    advice = "the owner's key is needed (--key-file)"
 
 
 @dataclass(eq=False)
