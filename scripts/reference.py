@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from reference_pages import charter, commands, configuration, errors, manifest, start
+from reference_pages import audit_report, charter, commands, configuration, errors, manifest, start
 from reference_pages.markdown import Undocumented
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,7 @@ def pages() -> dict[str, str]:
         "configuration.md": configuration.page(),
         "charter.md": charter.page(ROOT),
         "manifest.md": manifest.page(),
+        "audit-report.md": audit_report.page(),
         "errors.md": errors.page(ROOT),
     }
 

@@ -40,7 +40,15 @@ class Data:
 
 
 class Table(BaseModel):
-    """What a file says of its table."""
+    """What a file says of its table.
+
+    Attributes:
+        data: the CSV file: numbers, under a line of names; relative to this file.
+        target: the column to learn. All others are features, in the order of the file.
+        classes: how many classes the target has, from 0 on; 0 where it is a number.
+        held_out: every so many-th sample is held out, to score models on.
+        scale: features are divided by this: a constant that all silos agreed on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -94,7 +94,8 @@ class Settings:
             its last step went well; a port alone is one of loopback. Without it they are not offered.
         log_format: whether a service logs lines of text, or a JSON object on each line.
         log_level: the least important messages that a service logs.
-        head: a head that you trust, from somebody you believe or a block explorer. The record has to end with it.
+        head: a head that you trust, from somebody you believe or a block explorer. The record has to end with it. Of
+            a record in a directory only the option counts.
         origin: by name, where each value came from.
         problems: by name, why a setting has no value although one was given; said where it is needed.
         warnings: lines that a person should see although nothing failed.

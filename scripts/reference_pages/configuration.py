@@ -6,9 +6,12 @@ import tomllib
 from itertools import groupby
 from pathlib import Path
 
+from fedpact.deployment.plan import FederationFile
 from fedpact.settings import CONFIG, FILE, OTHER_VARIABLES, SETTINGS, Setting, Settings, flag, shown, variable
+from fedpact_client.data import Table
 
 from reference_pages.commands import Command, all_commands
+from reference_pages.documents import fields
 from reference_pages.markdown import MADE, Undocumented, anchor, attributes, code, fenced, prose, sentence, table
 
 _INTRODUCTION = f"""# Configuration
@@ -40,6 +43,17 @@ trainer_config = "ward.toml"
 verify = "0.05"
 max_fee = "30"
 metrics = 9465
+"""
+
+_FEDERATION = """## What founds a federation
+
+[`fedpact deploy`](commands.md#fedpact-deploy) reads it from a TOML file, such as `federation.toml`.
+"""
+
+_TABLE = """## What describes a table of samples
+
+The trainer `fedpact_client.table:trainer`, and your own with `fedpact_client.data.read_table`, read it from the TOML
+file of [`trainer_config`](#trainer_config).
 """
 
 _SECRETS = """## Keys and passwords
@@ -76,7 +90,8 @@ def page() -> str:
         text += f"- Values: {prose(_values(each))}\n- Default: {_default(each) or 'none'}\n"
         text += f"- Used by: {_users(each.name, commands)}\n"
     rows = [[code(name), prose(meaning)] for name, meaning in OTHER_VARIABLES.items()]
-    return f"{text}\n{_SECRETS}\n## Other variables\n\n{table('variable', 'what it is', rows=rows)}"
+    text += f"\n{_SECRETS}\n## Other variables\n\n{table('variable', 'what it is', rows=rows)}"
+    return f"{text}\n{_FEDERATION}\n{fields(FederationFile)}\n{_TABLE}\n{fields(Table)}"
 
 
 def _example() -> str:
@@ -105,11 +120,18 @@ def _default(setting: Setting) -> str:
 def _users(setting: str, commands: list[Command]) -> str:
     """Links to the commands that use a setting; to a group as a whole where all of it does."""
     links = []
+    if not any(setting in each.settings for each in commands if each.settings != list(SETTINGS)):  # As an option alone.
+        named = [each for each in commands if any(flag(setting) in own.opts for own in each.own)]
+        return ", ".join(_link(each.name) for each in named)
     for group, found in groupby(commands, lambda each: each.group or each.name):
         members = list(found)
         using = [each for each in members if setting in each.settings and each.settings != list(SETTINGS)]
         if len(members) > 1 and using == members:
             links.append(f"all of [`{group.removeprefix('fedpact ')}`](commands.md#{anchor(f'{group} …')})")
         else:
-            links += [f"[`{each.name.removeprefix('fedpact ')}`](commands.md#{anchor(each.name)})" for each in using]
+            links += [_link(each.name) for each in using]
     return ", ".join(links)
+
+
+def _link(command: str) -> str:
+    return f"[`{command.removeprefix('fedpact ')}`](commands.md#{anchor(command)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from reference_pages.markdown import attributes, code, prose, sentence, table
 
-_TYPES = {"string": "text", "integer": "whole number"}
+_TYPES = {"string": "text", "integer": "whole number", "number": "number"}
 
 
 def fields(
@@ -58,10 +59,8 @@ def _one(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return "table"
     if "allOf" in field:
         return _one(field["allOf"][0], schema)
-    if "const" in field:
-        return f'`"{field["const"]}"`'
-    if "enum" in field:
-        return ", ".join(f'`"{each}"`' for each in field["enum"])
+    if "const" in field or "enum" in field:
+        return ", ".join(code(json.dumps(each)) for each in field.get("enum", [field.get("const")]))
     kind = field.get("type")
     if kind == "array":
         items = field["items"]
@@ -74,21 +73,18 @@ def _one(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if "format" in field:
         return str(field["format"])
     words = _TYPES[str(kind)]
-    if "minimum" in field or "maximum" in field:
-        words += f", {_number(field.get('minimum'))} to {_number(field.get('maximum'))}"
+    if "minimum" in field:
+        least, most = field["minimum"], field.get("maximum")
+        words += f" from {least:,}" if most is None else f", {least:,} to {most:,}"
     if "maxLength" in field:
         words += f", {field.get('minLength', 0)} to {field['maxLength']} characters"
     return words
-
-
-def _number(value: int | None) -> str:
-    return "…" if value is None else f"{value:,}"
 
 
 def _default(model: type[BaseModel], name: str) -> str:
     field = model.model_fields[name]
     if field.is_required():
         return "required"
-    if isinstance(field.default, BaseModel):
-        return "its defaults"
+    if isinstance(field.default, BaseModel | list):
+        return "its defaults" if field.default else "none"
     return "none" if field.default is None else code(repr(field.default).replace("'", '"'))

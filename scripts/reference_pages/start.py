@@ -12,6 +12,7 @@ def page() -> str:
         ["[Configuration](configuration.md)", "every setting as a flag, a variable and a key of `fedpact.toml`"],
         ["[Charter](charter.md)", "every section and key of the rules that all members agree to"],
         ["[Manifest](manifest.md)", "every field of what says how a round's updates became the model"],
+        ["[Audit report](audit-report.md)", "every field of what an audit writes to attest with"],
         ["[Contract](../contract.md)", "every function, event, error and storage slot of the contract"],
         ["[Errors](errors.md)", "every kind of failure, its exit code, and why the contract refuses"],
     ]
