@@ -18,7 +18,7 @@ from fedpact.cli.application import application
 from fedpact.derivation import derive
 from fedpact.errors import FedpactError
 from fedpact.ledger.actions import OpenRound, Publish, Submit
-from fedpact.ledger.endpoints import connect
+from fedpact.ledger.endpoints import NoAnswer, connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import NO_TERMS, Address, RoundNumber, Update, address
 from fedpact.ledger.port import Follower
@@ -66,7 +66,7 @@ class Place:
                 code = application()(list(arguments), prog_name="fedpact", standalone_mode=False)
             except FedpactError as error:
                 code = error.exit_code
-                err.write(f"fedpact: error: {error}\n")
+                err.write(f"fedpact: error: {error.in_full}\n")
         return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
     def answer(self, *arguments: str, key: int = 0) -> Any:
@@ -328,10 +328,7 @@ def test_one_tensor_of_a_model(place: Place) -> None:
 def test_what_is_no_federation_is_one_line(place: Place) -> None:
     """A dead node, another chain, an address without the contract; nobody is asked for a password before."""
     done = fedpact("federation", "show", "--rpc", "http://127.0.0.1:1/SECRET", cwd=place.directory)
-    said = (
-        "fedpact: error: rpc: eth_chainId: http://127.0.0.1:1: no connection (ConnectionError); "
-        "look whether the node is up, and --rpc its address; several may be named\n"
-    )
+    said = f"fedpact: error: rpc: eth_chainId: http://127.0.0.1:1: no connection (ConnectionError); {NoAnswer.advice}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     assert place.refused("rounds", "--contract", STRANGER) == (
         f"contract {STRANGER}: expected the code of a federation, found no code on chain {place.deployed['chain_id']}"
@@ -339,6 +336,6 @@ def test_what_is_no_federation_is_one_line(place: Place) -> None:
     chain = place.deployed["chain_id"]
     refused = place.refused("rounds", "--contract", place.contract, "--chain-id", "5")
     assert refused.startswith("rpc: eth_chainId: http://127.0.0.1:")
-    assert refused.endswith(f": expected chain 5, found chain {chain}")
+    assert refused.endswith(f": expected chain 5, found chain {chain}; {NoAnswer.advice}")
     assert place.refused("rounds", "--chain-id", "5", code=2).startswith(f"chain_id: expected {chain}, as federation")
     assert place.refused("federation", "accept", "--contract", "none.json", code=2).startswith("contract: expected an")

@@ -96,9 +96,13 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "nobody to ask for a password": (
         {"key_file": "keystore"},
         2,
-        r"^password: expected the variable FEDPACT_PASSWORD or",
+        r"^password: expected --password-file, the variable FEDPACT_PASSWORD or",
     ),
-    "no contract there": ({"contract": ACCOUNTS[7]}, 1, f"^contract {ACCOUNTS[7]}: expected the code of a .* no code$"),
+    "no contract there": (
+        {"contract": ACCOUNTS[7]},
+        1,
+        f"^contract {ACCOUNTS[7]}: expected the code of a .* no code on chain 31337$",
+    ),
     "no contract named": ({"contract": None}, 2, "^contract: expected --contract, the variable FEDPACT_CONTRACT or"),
     "no node": ({"rpc": [f"{DEAD}/SECRET"]}, 1, f"^rpc: .*{DEAD}: no connection"),
     "two nodes, both dead": ({"rpc": [f"{DEAD}/SECRET", f"{DEAD}/S"]}, 1, f"^rpc: .*{DEAD}: no connection.*; http"),

@@ -98,8 +98,11 @@ def _read(path: Path, settings: Table) -> Data:
             f"{path}: expected {len(names)} numbers in each of at least {settings.held_out} lines, "
             f"found {table.shape[0]} lines of {table.shape[1]}"
         )
-    if not np.isfinite(table).all():
-        raise InputError(f"{path}: a number is not finite")
+    lost = np.argwhere(~np.isfinite(table))
+    if len(lost):
+        line, place = lost[0]
+        found = f"found {table[line, place]}"
+        raise InputError(f"{path}: sample {line + 1}: {names[place][:80]}: expected a finite number, {found}")
     column = names.index(settings.target)
     features = np.delete(table, column, axis=1) / settings.scale
     targets = _targets(path, table[:, column], settings)
@@ -111,6 +114,8 @@ def _targets(path: Path, column: NDArray[np.float64], settings: Table) -> NDArra
     if not settings.classes:
         return column
     whole = column.astype(np.int64)
-    if (whole != column).any() or whole.min() < 0 or whole.max() >= settings.classes:
-        raise InputError(f"{path}: {settings.target}: expected classes from 0 to {settings.classes - 1}")
+    wrong = (whole != column) | (whole < 0) | (whole >= settings.classes)
+    if wrong.any():
+        expected = f"expected classes from 0 to {settings.classes - 1}"
+        raise InputError(f"{path}: {settings.target}: {expected}, found {column[wrong][0]:g}")
     return whole

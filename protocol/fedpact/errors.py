@@ -47,6 +47,11 @@ class FedpactError(Exception):
     exit_code = 1
     advice = ""
 
+    @property
+    def in_full(self) -> str:
+        """The error as a command says it: with what to do next, where its kind tells."""
+        return "; ".join(filter(None, (str(self), self.advice)))
+
 
 class InputError(FedpactError):
     """What the user gave cannot be used."""

@@ -10,9 +10,9 @@ from reference_pages.markdown import MADE, first_line, prose
 _INTRODUCTION = """# Audit report
 
 What [`fedpact audit --report FILE`](commands.md#fedpact-audit) writes: what was asked, and what was found of each
-round. It names no time and no machine, so the same audit gives the same bytes. Its address is printed; put it into the store,
-and `attest(round, reproduced, report)` of [the contract](../contract.md#attest) points to it. A report is its author's
-word.
+round. It names no time and no machine, so the same audit gives the same bytes. Its address is printed; put it into the
+store, and `attest(round, reproduced, report)` of [the contract](../contract.md#attest) points to it. A report is its
+author's word.
 
 It is canonical JSON: keys sorted, no spaces, UTF-8, text and whole numbers only. A field that is none is left out.
 `fedpact.artifacts.report.decode` reads others' reports.

@@ -102,5 +102,5 @@ def _address(given: str) -> Address:
         return address(given)
     found = stated_address(Path(given))
     if found is None:
-        raise InputError(f"fund {given}: expected an address, or a keystore that says its own")
+        raise InputError(f"fund {given}: expected an address, or a keystore that says its own, found neither")
     return found

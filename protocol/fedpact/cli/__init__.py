@@ -37,7 +37,7 @@ def main() -> NoReturn:
             _leave(0)
         _fail(str(error), error.exit_code)
     except FedpactError as error:
-        _fail("; ".join(filter(None, (str(error), error.advice))), error.exit_code)
+        _fail(error.in_full, error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say to anyone.
         _leave(1)

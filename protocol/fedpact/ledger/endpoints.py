@@ -53,7 +53,7 @@ _random = secrets.SystemRandom()
 class NoAnswer(LedgerError):
     """No endpoint of a chain gave an answer."""
 
-    advice = "look whether the node is up, and --rpc its address; several may be named"
+    advice = "look whether --rpc names a node of the chain, and whether it is up; several may be named"
 
 
 @dataclass(frozen=True, slots=True)
