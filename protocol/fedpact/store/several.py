@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
 from fedpact.store.blocks import check, is_distant, keep
@@ -96,7 +97,7 @@ class SeveralBlocks:
         failed: list[str] = []
         silent: Unreachable | None = None
         began = time.monotonic()
-        for place in sorted(range(len(self._stores)), key=lambda place: self._asked_last[place] > began):
+        for place in self._order(began):
             store = self._stores[place]
             try:
                 with self._timed(place):
@@ -127,6 +128,14 @@ class SeveralBlocks:
         if wrong is not None:
             raise wrong
         raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
+        """As `Streaming.stream`, of the store that is asked first, which may have what another would have to send."""
+        return self._stores[self._order(time.monotonic())[0]].stream(root, start, length)
+
+    def _order(self, now: float) -> list[int]:
+        """The places of the stores as they are asked: those that rest are last."""
+        return sorted(range(len(self._stores)), key=lambda place: self._asked_last[place] > now)
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         for store in self._to_write(f"block {cid}"):
