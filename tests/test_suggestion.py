@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from fedpact import rules
 from fedpact.administration import remove
@@ -23,8 +24,10 @@ from fedpact.rules import OPTIMISER_REGISTRY, REGISTRY
 from fedpact.settings import load
 from fedpact.store.opening import open_store
 from fedpact.suggestion import did_you_mean
-from fedpact_client.data import Table
+from fedpact.workdir import read_record
+from fedpact_client.data import Data, Table, read_table
 from fedpact_client.loading import load_trainer
+from fedpact_client.scikit_learn import ScikitLearnTrainer
 from fedpact_simulation.setup import prepare
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +35,7 @@ from runs import fedpact
 
 ROOT = Path(__file__).parent.parent
 CHARTER = (ROOT / "simulation/fedpact_simulation/charters/digits.toml").read_text("utf-8")
+DATA = Data(np.zeros((2, 1)), np.zeros(2), np.zeros((1, 1)), np.zeros(1))
 LAYOUT = Layout([Tensor("encoder.weight", "F32", (1,)), Tensor("encoder.bias", "F32", (1,))])
 
 
@@ -42,9 +46,13 @@ def _line(call: Callable[[], Any]) -> str:
 
 
 def _usage(*arguments: str) -> str:
-    with pytest.raises(Exception) as raised:  # noqa: PT011  # Of whichever library typer stands on.
+    try:
         application()(list(arguments), prog_name="fedpact", standalone_mode=False)
-    return usage.in_words(raised.value)
+    except FedpactError:
+        raise
+    except Exception as error:  # Of whichever library typer stands on.
+        return usage.in_words(error)
+    raise AssertionError(arguments)
 
 
 # ---------------------------------------------------------------------------------------------------- the command line
@@ -172,6 +180,10 @@ def _simulated(**changes: Any) -> Any:
         (lambda: open_store(["kobu+http://h"]), "found a URL of 'kobu+http'; did you mean kubo+http?"),
         (lambda: open_store(["gatway+https://h"]), "did you mean gateway+https?"),
         (lambda: open_store(["https://u:p@h"]), "(a block server) or kubo+https://… (an IPFS node)?"),
+        (lambda: ScikitLearnTrainer(DATA, {"name": "perceptorn"}, 2), "found 'perceptorn'; did you mean perceptron?"),
+        (lambda: ScikitLearnTrainer(DATA, {"name": "perceptron", "epoch": 1}, 2), "; did you mean epochs?"),
+        (lambda: _usage("devnet", "--engine", "anvill"), "found 'anvill'; did you mean anvil?"),
+        (lambda: read_record(ROOT / "protocoll"), "found none; did you mean protocol?"),
         (lambda: _simulated(hostile_kind="label-flop"), "found 'label-flop'; did you mean label-flip?"),
         (lambda: _simulated(ledger="memroy"), "found 'memroy'; did you mean memory?"),
         (lambda: _simulated(optimiser="fedavmg"), "found 'fedavmg'; did you mean fedavgm?"),
@@ -190,6 +202,13 @@ def test_a_trainer(tmp_path: Path) -> None:
     assert _line(_trainer("ward_modle:make_it", tmp_path)).endswith("; did you mean ward_model?")
     assert _line(_trainer("ward_model:mak_it", tmp_path)).endswith("found no mak_it; did you mean make_it?")
     assert _line(_trainer("fedpact_client.tabel:trainer", tmp_path)).endswith("; did you mean fedpact_client.table?")
+
+
+def test_a_column_of_a_table(tmp_path: Path) -> None:
+    """The one to learn."""
+    (tmp_path / "ward.csv").write_text("age,outcome\n1,0\n2,1\n")
+    (tmp_path / "ward.toml").write_text('data = "ward.csv"\ntarget = "outcom"\n')
+    assert _line(lambda: read_table(tmp_path / "ward.toml")).endswith("found 'outcom'; did you mean outcome?")
 
 
 def test_a_member_only_where_hardly_a_digit_differs() -> None:

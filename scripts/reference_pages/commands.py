@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from fedpact.cli import application as applications
+from fedpact.cli.usage import bounds
 from fedpact.settings import SETTINGS, flag
 
 from reference_pages.markdown import MADE, Undocumented, anchor, code, fenced, prose, sentence, table
@@ -178,11 +179,6 @@ def _default(parameter: Any) -> str:
 def _meaning(command: Command, parameter: Any) -> str:
     if not parameter.help:
         raise Undocumented(f"{command.name}: {parameter.name} has no help")
-    least, most = (getattr(parameter, bound, None) for bound in ("min", "max"))
-    notes = []
-    if least is not None or most is not None:
-        notes.append(f"from {least}" + ("" if most is None else f" to {most}"))
     repeated = getattr(parameter, "multiple", False) and not re.search(r"[Ss]everal", parameter.help)
-    if repeated:
-        notes.append("may be given several times")
-    return prose(parameter.help) + (f" ({'; '.join(notes)})" if notes else "")
+    notes = "; ".join(filter(None, (bounds(parameter), "may be given several times" if repeated else "")))
+    return prose(parameter.help) + (f" ({notes})" if notes else "")

@@ -63,15 +63,17 @@ def _typed(parameter: Any) -> str:
 
 def _expected(parameter: Any) -> str:
     """What a number has to be; empty of what is none."""
-    kind = getattr(parameter, "type", None)
     described = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    name = getattr(described, "__name__", None) or str(getattr(kind, "name", "")).removesuffix(" range")
-    if name not in _NUMBERS:
-        return ""
+    kind = getattr(getattr(parameter, "type", None), "name", "").removesuffix(" range")
+    name = getattr(described, "__name__", kind)
+    return "" if name not in _NUMBERS else " ".join(filter(None, (_NUMBERS[name], bounds(parameter))))
+
+
+def bounds(parameter: Any) -> str:
+    """From where to where a number may be; empty where it may be any."""
+    kind = getattr(parameter, "type", None)
     least, most = (getattr(parameter, bound, getattr(kind, bound, None)) for bound in ("min", "max"))
-    if most is not None:
-        return f"{_NUMBERS[name]} from {least or 0} to {most}"
-    return _NUMBERS[name] + ("" if least is None else f" from {least}")
+    return " ".join(f"{word} {bound}" for word, bound in (("from", least), ("to", most)) if bound is not None)
 
 
 def _value(error: Any) -> str | None:
