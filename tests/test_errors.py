@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedpact.errors import BlockMissing, InputError
+from fedpact.errors import BlockMissing, InputError, NotInstalled
 from fedpact.ledger.facts import Address
 from fedpact.ledger.rejections import REJECTIONS, NotOwner
 from fedpact.store.unixfs import address
@@ -18,6 +18,8 @@ def test_an_error_in_full_ends_with_its_advice() -> None:
     assert InputError("x: expected y, found z").in_full == "x: expected y, found z"
     error = BlockMissing("b", "here")
     assert (str(error), error.in_full) == ("block b: not in here", f"block b: not in here; {BlockMissing.advice}")
+    line = "rule: expected one of fedavg, krum, found 'krumm'; did you mean krum?"
+    assert NotInstalled(line).in_full == f"{line} fedpact rules lists what is installed"
     refused = NotOwner(Address("0x" + "1" * 40), Address("0x" + "2" * 40))
     assert refused.in_full.startswith(f"{refused}; the owner's key is needed")
 

@@ -50,7 +50,8 @@ class FedpactError(Exception):
     @property
     def in_full(self) -> str:
         """The error as a command says it: with what to do next, where its kind tells."""
-        return "; ".join(filter(None, (str(self), self.advice)))
+        line = str(self)
+        return f"{line}{' ' if line.endswith('?') else '; '}{self.advice}" if self.advice else line
 
 
 class InputError(FedpactError):
@@ -66,7 +67,7 @@ class CharterError(InputError):
 class NotInstalled(InputError):
     """A rule that a charter names, and that is not installed here. Nothing is wrong with the charter."""
 
-    advice = "fedpact rules lists what is"
+    advice = "fedpact rules lists what is installed"
 
 
 class ContentError(FedpactError):

@@ -357,7 +357,7 @@ def _check_code(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_rule(charter: Charter) -> Iterator[Mistake]:
-    """The parameters are those that the rule takes, all of them and no others."""
+    """The parameters are those that the rule takes."""
     if any(_check_code(charter)):
         return  # Said already; no package can be asked for.
     try:

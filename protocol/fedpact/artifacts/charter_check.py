@@ -19,6 +19,9 @@ from fedpact.toml_lines import key_lines, line_of
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
+_SUGGESTIONS = 100
+"""Mistakes for which names that may have been meant are looked for: a file from a stranger may have many thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
@@ -80,8 +83,8 @@ def _check(value: dict[str, Any]) -> tuple[Charter | None, list[tuple[Place, str
     if isinstance(cause, Contradictions):  # They are looked for only where there is nothing else.
         return None, [*cause.all, *_not_installed(_parts(value, set()), cause.all)]
     found: list[tuple[Place, str]] = []
-    for mistake in mistakes:
-        place, message = in_words(mistake, Charter)
+    for number, mistake in enumerate(mistakes):
+        place, message = in_words(mistake, Charter, suggest=number < _SUGGESTIONS)
         found.append((place, f"{canonical.shown('.'.join(map(str, place)))}: {message}"))
     wrong = {str(place[0]) for place, _ in found if place}
     parts = _parts(value, wrong)

@@ -58,8 +58,13 @@ def read_toml(path: Path, model: type[Model]) -> Model:
         raise InputError(f"{path}: {error}") from None
 
 
-def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place, str]:
-    """One mistake that pydantic found: where, and what was expected and found. Arguments as for `first_mistake`."""
+def in_words(mistake: Any, model: type[BaseModel] | None = None, *, suggest: bool = True) -> tuple[Place, str]:
+    """One mistake that pydantic found: where, and what was expected and found.
+
+    Args:
+        model: as for `first_mistake`.
+        suggest: whether to look for what may have been meant, which takes a while where there are many mistakes.
+    """
     loc = mistake["loc"]
     if loc[-1:] in (("str",), ("int",)) and mistake["type"] in _KINDS:  # One of the kinds that a value may have.
         loc = loc[:-1]
@@ -71,11 +76,11 @@ def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place,
         message = "expected a value, found nothing"
     elif mistake["type"] == "extra_forbidden":
         known = _known(model, loc[:-1])
-        near = did_you_mean(str(loc[-1]), known)
+        near = did_you_mean(str(loc[-1]), known) if suggest else ""
         message = f"unknown; expected one of {', '.join(known)}{near}" if known else "expected nothing of this name"
     else:
         expected, found = _expected(mistake, either=loc != mistake["loc"]), _found(mistake["input"])
-        message = f"expected {expected}, found {found}{_near(mistake)}"
+        message = f"expected {expected}, found {found}{_near(mistake) if suggest else ''}"
     return loc, message
 
 

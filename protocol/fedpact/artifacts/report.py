@@ -130,7 +130,7 @@ class RoundSection(_Section):
         derived: how many of them were derived.
         surveyed: 1 where a sample was drawn, and the rule needed all updates in full for it; else 0.
         verdict: what came of it.
-        findings: what differs, up to `MAX_FINDINGS` in the whole report.
+        findings: what differs, up to 1,000 in the whole report.
         unchecked: why it could not be checked; empty where it could.
     """
 
