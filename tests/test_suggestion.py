@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from fedpact import rules
 from fedpact.administration import remove
 from fedpact.artifacts.charter import parse_toml
+from fedpact.artifacts.charter_check import check
 from fedpact.artifacts.mistakes import read_toml
 from fedpact.artifacts.slices import tensor_named
 from fedpact.artifacts.weights import Layout, Tensor
@@ -157,6 +159,16 @@ def test_a_key_of_other_files(tmp_path: Path) -> None:
     assert _line(lambda: read_plan(tmp_path / "federation.toml")).endswith("; did you mean members?")
     (tmp_path / "table.toml").write_text('data = "d"\ntargets = "t"\n')
     assert _line(lambda: read_toml(tmp_path / "table.toml", Table)).endswith("; did you mean target?")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """One beside it that is much like it, and none that only ends like it; whoever reads it."""
+    (tmp_path / "charter.toml").write_text(CHARTER)
+    near, far = tmp_path / "chater.toml", tmp_path / "xyzzy.toml"
+    for read in (parse_toml, check, read_plan, lambda path: load({}, {}, path)):
+        assert _line(partial(read, near)).endswith("chater.toml: No such file or directory; did you mean charter.toml?")
+        assert _line(partial(read, far)).endswith("xyzzy.toml: No such file or directory")
+        assert _line(partial(read, tmp_path / "no/x.toml")).endswith("x.toml: No such file or directory")
 
 
 # ---------------------------------------------------------------------------------------------------------- other names

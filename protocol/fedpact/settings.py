@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from fedpact.errors import InputError, LedgerError
 from fedpact.places import below
-from fedpact.suggestion import did_you_mean
+from fedpact.suggestion import did_you_mean, unreadable
 from fedpact.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -481,7 +481,7 @@ def _read(file: Path) -> dict[str, Any]:
         text = data.decode()
         found = tomllib.loads(text)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
+        raise InputError(f"{file}: {unreadable(file, error)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise InputError(f"{file}: {str(error)[:200]}") from None
     for name in found:

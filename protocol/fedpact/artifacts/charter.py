@@ -26,6 +26,7 @@ from fedpact.rules.registry import NAME
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import read_small
+from fedpact.suggestion import unreadable
 
 MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
@@ -509,10 +510,10 @@ def parse_toml(path: Path) -> Charter:
     except NotInstalled as error:
         raise CharterError(f"charter {path}: {error}") from None
     except OSError as error:
-        raise CharterError(f"charter {path}: {error.strerror}") from None
+        raise CharterError(f"charter {path}: {unreadable(path, error)}") from None
     except ValidationError as error:
-        more = error.error_count() - 1
-        others = f"; fedpact charter check {path} names {more} more" if more else ""
-        raise CharterError(f"charter {path}: {first_mistake(error, Charter)}{others}") from None
+        said, more = first_mistake(error, Charter), error.error_count() - 1
+        said += f" (fedpact charter check {path} names {more} more)" if more else ""
+        raise CharterError(f"charter {path}: {said}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise CharterError(f"charter {path}: {error}") from None

@@ -15,6 +15,7 @@ from fedpact.artifacts import canonical
 from fedpact.artifacts.charter import MAX_BYTES, Charter, Contradictions, contradictions
 from fedpact.artifacts.mistakes import Place, in_words
 from fedpact.errors import CharterError, NotInstalled
+from fedpact.suggestion import unreadable
 from fedpact.toml_lines import key_lines, line_of
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -62,8 +63,10 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise CharterError(f"charter {path}: {getattr(error, 'strerror', error)}") from None
+    except OSError as error:
+        raise CharterError(f"charter {path}: {unreadable(path, error)}") from None
+    except ValueError as error:  # A path that no system has.
+        raise CharterError(f"charter {path}: {error}") from None
     if len(data) > MAX_BYTES:
         raise CharterError(f"charter {path}: expected at most {MAX_BYTES} bytes")
     try:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fedpact.artifacts import canonical
 from fedpact.errors import InputError
-from fedpact.suggestion import did_you_mean
+from fedpact.suggestion import did_you_mean, unreadable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,7 +51,7 @@ def read_toml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {unreadable(path, error)}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error, model)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
