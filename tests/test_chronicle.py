@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chains import ACCOUNTS, CHARTER, COORDINATOR, GENESIS, LIMITS, MEMBERS, OWNER, START, STRANGER
 from fedpact.chronicle import Step, chronicle
-from fedpact.errors import RecordInconsistent
+from fedpact.cli.application import application
+from fedpact.errors import InputError, RecordInconsistent, StoreError
 from fedpact.ledger import events, hashes
 from fedpact.ledger.actions import (
     AcceptOwnership,
@@ -172,17 +177,23 @@ def test_what_cannot_follow_ends_it() -> None:
         next(told)
 
 
+def record(*arguments: str | Path) -> str:
+    """What `fedpact record` prints; within this process, as starting one takes longer than what it does."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        application()(["record", *map(str, arguments)], prog_name="fedpact", standalone_mode=False)
+    return printed.getvalue()
+
+
 def test_the_command_prints_the_record_of_a_directory(tmp_path: Path) -> None:
     """One line an entry, for people with addresses cut, for programs with all of them."""
     history = ten_rounds(tmp_path / "run")
     entries = history.ledger.read(Cursor()).entries
-    done = fedpact("record", tmp_path / "run")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    lines = record(tmp_path / "run").splitlines()
     assert len(lines) == 1 + len(entries)
     assert lines[0].split() == ["entry", "block", "time", "round", "who", "previous", "hash", "what"]
     assert lines[1].split()[:5] == ["0", "1", "2100-01-01", "00:00:00Z", "-"]
-    objects = [json.loads(line) for line in fedpact("record", tmp_path / "run", "--json").stdout.splitlines()]
+    objects = [json.loads(line) for line in record(tmp_path / "run", "--json").splitlines()]
     assert [each["entry"] for each in objects] == list(range(len(entries)))
     last = objects[-1]
     assert (last["event"], last["round"], last["who"], last["account"]) == (
@@ -202,20 +213,41 @@ def test_a_record_that_was_altered_is_printed_as_far_as_it_holds(tmp_path: Path)
     history.save()
     path = tmp_path / "ledger.jsonl"
     path.write_text(path.read_text().replace('"samples":11', '"samples":12'))
-    for more in ([], ["--json"]):
-        done = fedpact("record", tmp_path, *more)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert done.stderr.startswith("fedpact: error: entry 9 (RoundPublished): transcript: the ledger says 0x")
-        assert len(done.stdout.splitlines()) == 9 + (not more)
+    done = fedpact("record", tmp_path, "--json")
+    assert (done.returncode, done.stderr.count("\n"), len(done.stdout.splitlines())) == (1, 1, 9)
+    assert done.stderr.startswith("fedpact: error: entry 9 (RoundPublished): transcript: the ledger says 0x")
+    with pytest.raises(RecordInconsistent, match=r"^entry 9 "):
+        record(tmp_path, "-o", tmp_path / "kept.jsonl")
+    assert not (tmp_path / "kept.jsonl").exists()
 
 
 def test_a_dry_run_is_said_to_be_none(tmp_path: Path) -> None:
     """As everywhere; and a directory that holds nothing is refused."""
-    history = History(tmp_path / "run")
-    history.save("memory")
-    done = fedpact("record", tmp_path / "run")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "note: no record: a dry run within one process"
-    refused = fedpact("record", tmp_path / "nowhere")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == f"fedpact: error: {tmp_path / 'nowhere'}: not a directory\n"
+    History(tmp_path / "run").save("memory")
+    assert record(tmp_path / "run").splitlines()[-1] == "note: no record: a dry run within one process"
+    with pytest.raises(InputError, match=r"nowhere: not a directory$"):
+        record(tmp_path / "nowhere")
+
+
+def test_a_record_is_kept_in_a_file(tmp_path: Path) -> None:
+    """It is what the ledger had, and only an earlier record of the same federation is written over."""
+    history = ten_rounds(tmp_path / "run")
+    kept = tmp_path / "kept.jsonl"
+    for _ in range(2):
+        assert record(tmp_path / "run", "-o", kept) == f"{kept}: {history.view.entries} entries\n"
+        assert kept.read_bytes() == (tmp_path / "run" / "ledger.jsonl").read_bytes()
+    History(tmp_path / "other", identity=replace(IDENTITY, chain_id=5)).save()
+    (tmp_path / "text").write_text("not a record\n")
+    refused = {
+        (tmp_path / "other" / "ledger.jsonl"): "expected an earlier record of this federation, found another's",
+        tmp_path / "text": "expected an earlier record, or no file; found something else",
+    }
+    for path, why in refused.items():
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=f"^{re.escape(f'output {path}: {why}')}$"):
+            record(tmp_path / "run", "-o", path)
+        assert path.read_bytes() == before
+    with pytest.raises(StoreError, match=r"cannot be written: No such file or directory$"):
+        record(tmp_path / "run", "-o", tmp_path / "nowhere" / "ledger.jsonl")
+    with pytest.raises(InputError, match=r"^output: expected without --json"):
+        record(tmp_path / "run", "-o", kept, "--json")

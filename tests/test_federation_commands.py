@@ -190,6 +190,16 @@ def test_the_record_is_printed_entry_by_entry(place: Place) -> None:
     assert "  member 2 0x" in lines[-2]
 
 
+def test_a_record_that_was_kept_is_audited_without_its_chain(place: Place) -> None:
+    """Beside the artifacts it is all that an audit needs; the verdict does not miss the end of a run."""
+    published = place.publish()
+    assert place.run("record", "-o", "ledger.jsonl").stdout.startswith("ledger.jsonl: ")
+    done = place.run("audit", ".", "--head", "0x" + published.head.hex())
+    assert (done.returncode, done.stderr) == (0, "")
+    verdict = "audit: ok: 1 of 1 models reproduced bit for bit; the record ends with the trusted head"
+    assert verdict in done.stdout.splitlines()
+
+
 def test_the_charter_is_amended_once_it_is_in_the_store(place: Place) -> None:
     """One with another model is refused, unless that is wanted."""
     other = place.directory / "other.toml"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.options import READING, with_settings
+from fedpact.errors import InputError, RecordDamaged, StoreError
 from fedpact.settings import Settings, with_rpc
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ def record(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, with all addresses in full, nothing else.")
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Keep the record in this file and print none of it. As ledger.jsonl in a directory, beside store/ with "
+            "the artifacts, it is audited when the chain is gone.",
+        ),
+    ] = None,
 ) -> None:
     """Print every entry of the ledger in order: who did what when, and what each hash builds on.
 
@@ -43,6 +54,7 @@ def record(
     Examples:
       fedpact record fedpact-runs/digits-1
       fedpact record http://127.0.0.1:8545 --contract federation.deployment.json --json
+      fedpact record -o kept/ledger.jsonl && fedpact audit kept --store store
     """
     from fedpact.chronicle import chronicle
     from fedpact.cli.audit import short
@@ -50,6 +62,9 @@ def record(
     from fedpact.workdir import is_record
 
     read = _read(settings, place)
+    if output is not None:
+        _keep(read, output, as_json)
+        return
     rows: list[tuple[str, ...]] = []
     try:
         for step in chronicle(read.identity, read.entries, str if as_json else lambda cid: short(str(cid))):
@@ -71,6 +86,31 @@ def _read(settings: Settings, place: str | None) -> Record:
     if place is None or place.startswith(("http://", "https://")):
         return read_chain(settings if place is None else with_rpc(settings, place))
     return read_record(Path(place))
+
+
+def _keep(read: Record, path: Path, as_json: bool) -> None:
+    """Writes the record into a file, if it holds.
+
+    Raises:
+        InputError: there is something else, or the record is to be printed, too.
+        RecordInconsistent: an entry cannot follow the ones before it.
+        StoreError: it cannot be written.
+    """
+    from fedpact.ledger import record as records
+    from fedpact.ledger.view import View
+
+    if as_json:
+        raise InputError("output: expected without --json, which prints the record")
+    View(read.identity, read.entries)
+    try:
+        if path.exists() and records.read_identity(path) != read.identity:
+            raise InputError(f"output {path}: expected an earlier record of this federation, found another's")
+        records.write(path, read)
+    except RecordDamaged:
+        raise InputError(f"output {path}: expected an earlier record, or no file; found something else") from None
+    except OSError as error:
+        raise StoreError(f"output {path}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{path}: {len(read.entries)} entries")
 
 
 def _as_object(step: Step) -> dict[str, Any]:
