@@ -38,8 +38,8 @@ def record(
             "--output",
             "-o",
             metavar="FILE",
-            help="Keep the record in this file and print none of it. As ledger.jsonl in a directory, beside store/ with "
-            "the artifacts, it is audited when the chain is gone.",
+            help="Keep the record in this file and print none of it. As ledger.jsonl in a directory, beside store/ "
+            "with the artifacts, it is audited when the chain is gone.",
         ),
     ] = None,
 ) -> None:

@@ -83,9 +83,9 @@ def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], 
 
 def _say_what_moved(blocks: SeveralBlocks) -> None:
     """What came from which store, once all is over: who gave what was fetched, and how much that was."""
-    for name, moved in blocks.moved.items():
-        read, written = f"{moved.bytes_read:,} bytes read", f"{moved.bytes_written:,} written"
-        logger.info("%s: %s, %s", name, read, written)
+    stores = ((name, moved.bytes_read, moved.bytes_written) for name, moved in blocks.moved.items())
+    moved = [f"{name}: {read:,} bytes read, {written:,} written" for name, read, written in stores if read or written]
+    logger.info("moved: %s", "; ".join(moved) or "nothing")
 
 
 def _place(error: Exception) -> str:
