@@ -121,7 +121,7 @@ def run(directory: Path, *arguments: str | Path, shown: bool = True, **variables
     """
     command = [FEDPACT, *map(str, arguments)]
     if shown:
-        print(f"\n$ fedpact {' '.join(command[1:])}", flush=True)
+        print(f"\n> fedpact {' '.join(command[1:])}", flush=True)
     done = subprocess.run(
         command,
         cwd=directory,

@@ -175,6 +175,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--selected: expected 1 to {told.clients}, the clients, found {told.selected}")
     if not 1 <= told.rounds <= 1000:
         parser.error(f"--rounds: expected 1 to 1000, found {told.rounds}")
+    if not 0.1 <= told.block_time <= 3600:
+        parser.error(f"--block-time: expected 0.1 to 3600, found {told.block_time}")
     return told
 
 
