@@ -179,7 +179,7 @@ def _check_transfers(server: Path, printed: str) -> None:
 
 
 @pytest.mark.nodes
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_everything_ends_with_it(repository: Path, number: signal.Signals) -> None:
     """However it ends: chain, block servers and services. Where it can say so, that is one line."""
     with subprocess.Popen(
