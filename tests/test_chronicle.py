@@ -230,22 +230,31 @@ def test_a_dry_run_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_a_record_is_kept_in_a_file(tmp_path: Path) -> None:
-    """It is what the ledger had, and only an earlier record of the same federation is written over."""
-    history = ten_rounds(tmp_path / "run")
+    """It is what the ledger had, and it only grows: nothing else is written over it, not even less of the same."""
+    history = History(tmp_path / "run")
     kept = tmp_path / "kept.jsonl"
     for _ in range(2):
+        history.publish(1.0, 2.0)
+        history.save()
         assert record(tmp_path / "run", "-o", kept) == f"{kept}: {history.view.entries} entries\n"
         assert kept.read_bytes() == (tmp_path / "run" / "ledger.jsonl").read_bytes()
+    shorter = History(tmp_path / "shorter")
+    shorter.publish(1.0, 2.0)
+    shorter.save()
     History(tmp_path / "other", identity=replace(IDENTITY, chain_id=5)).save()
     (tmp_path / "text").write_text("not a record\n")
-    refused = {
-        (tmp_path / "other" / "ledger.jsonl"): "expected an earlier record of this federation, found another's",
-        tmp_path / "text": "expected an earlier record, or no file; found something else",
-    }
-    for path, why in refused.items():
+    for run, path, why in (
+        ("shorter", kept, "expected an earlier state of this record, found another record"),
+        ("other", kept, "expected an earlier state of this record, found another record"),
+        (
+            "run",
+            tmp_path / "text",
+            f"expected an earlier state of this record, or no file: {tmp_path / 'text'}: line 1: ",
+        ),
+    ):
         before = path.read_bytes()
-        with pytest.raises(InputError, match=f"^{re.escape(f'output {path}: {why}')}$"):
-            record(tmp_path / "run", "-o", path)
+        with pytest.raises(InputError, match=f"^{re.escape(f'output {path}: {why}')}"):
+            record(tmp_path / run, "-o", path)
         assert path.read_bytes() == before
     with pytest.raises(StoreError, match=r"cannot be written: No such file or directory$"):
         record(tmp_path / "run", "-o", tmp_path / "nowhere" / "ledger.jsonl")

@@ -54,6 +54,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         (["--clients", "0"], "--clients: expected 1 to 50, found 0"),
         (["--clients", "2", "--selected", "3"], "--selected: expected 1 to 2, the clients, found 3"),
         (["--rounds", "0"], "--rounds: expected 1 to 1000, found 0"),
+        (["--seed", "-1"], "--seed: expected a number that is not negative, found -1"),
         (["--block-time", "0"], "--block-time: expected 0.1 to 3600, found 0.0"),
         (["--workdir", str(EXAMPLE)], f"workdir {EXAMPLE}: expected a new or empty directory"),
         (["--workdir", str(EXAMPLE / "run.py")], f"workdir {EXAMPLE / 'run.py'}: expected a new or empty directory"),

@@ -37,6 +37,7 @@ class Service:
 
     def __init__(self, name: str, *arguments: str | Path, directory: Path, **variables: str) -> None:
         self.name, self.said = name, list[str]()
+        self._is_shown = True
         self._answers: queue.Queue[str] = queue.Queue()
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _UNTIL_WE_END, "sh", FEDPACT, *map(str, arguments)],
@@ -84,6 +85,7 @@ class Service:
 
     def stop(self) -> None:
         """Ends it, and all that it started."""
+        self._is_shown = self._process.poll() is not None  # What it says to a signal is of no use to anyone.
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
@@ -102,7 +104,7 @@ class Service:
         said = line.rstrip()
         if said:
             self.said.append(said)
-        if said and " waiting: " not in said:
+        if said and self._is_shown and " waiting: " not in said:
             print(f"{self.name:>9}  {_TIME.sub('', said)}", flush=True)
 
 

@@ -20,6 +20,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import digits
 import trainer
@@ -68,7 +69,7 @@ def _run(told: argparse.Namespace, clients: list[str]) -> None:
         owner, *keys = [account["key"] for account in node["accounts"]]
         offered = {name: json.loads(stores[name].answer())["store"] for name in everyone}
 
-        _found(directory, node, clients)
+        _found(directory, node)
         on_chain = ("--rpc", node["url"], "--store", "server/store")
         run(directory, "deploy", "federation.toml", *on_chain, FEDPACT_KEY=owner)
         for name in everyone:
@@ -117,9 +118,9 @@ def _next(runs: Path) -> Path:
     return runs / f"metadata-selection-{number}"
 
 
-def _found(directory: Path, node: dict[str, object], clients: list[str]) -> None:
+def _found(directory: Path, node: dict[str, Any]) -> None:
     """What the owner deploys: the first account is his, the next one the server's, the others the clients'."""
-    addresses = [account["address"] for account in node["accounts"]]  # type: ignore[attr-defined]  # As devnet has it.
+    addresses = [account["address"] for account in node["accounts"]]
     lines = ['charter = "charter.toml"', f'genesis = "{GENESIS}"']
     lines += [f"members = {json.dumps(addresses[2:])}", f"coordinators = {json.dumps(addresses[1:2])}"]
     (directory / "federation.toml").write_text("\n".join([*lines, ""]))
@@ -175,6 +176,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--selected: expected 1 to {told.clients}, the clients, found {told.selected}")
     if not 1 <= told.rounds <= 1000:
         parser.error(f"--rounds: expected 1 to 1000, found {told.rounds}")
+    if told.seed < 0:
+        parser.error(f"--seed: expected a number that is not negative, found {told.seed}")
     if not 0.1 <= told.block_time <= 3600:
         parser.error(f"--block-time: expected 0.1 to 3600, found {told.block_time}")
     return told

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.options import READING, with_settings
-from fedpact.errors import InputError, RecordDamaged, StoreError
+from fedpact.errors import InputError, RecordDamaged, RecordInconsistent, StoreError
 from fedpact.settings import Settings, with_rpc
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def _read(settings: Settings, place: str | None) -> Record:
 
 
 def _keep(read: Record, path: Path, as_json: bool) -> None:
-    """Writes the record into a file, if it holds.
+    """Writes the record into a file, if it holds. A node that withholds the last entries takes none from the file.
 
     Raises:
-        InputError: there is something else, or the record is to be printed, too.
+        InputError: there is something else than an earlier state of this record, or it is to be printed, too.
         RecordInconsistent: an entry cannot follow the ones before it.
         StoreError: it cannot be written.
     """
@@ -103,11 +103,13 @@ def _keep(read: Record, path: Path, as_json: bool) -> None:
         raise InputError("output: expected without --json, which prints the record")
     View(read.identity, read.entries)
     try:
-        if path.exists() and records.read_identity(path) != read.identity:
-            raise InputError(f"output {path}: expected an earlier record of this federation, found another's")
+        if path.exists():
+            before = records.read(path)
+            if (before.identity, before.entries) != (read.identity, read.entries[: len(before.entries)]):
+                raise InputError(f"output {path}: expected an earlier state of this record, found another record")
         records.write(path, read)
-    except RecordDamaged:
-        raise InputError(f"output {path}: expected an earlier record, or no file; found something else") from None
+    except (RecordDamaged, RecordInconsistent) as error:
+        raise InputError(f"output {path}: expected an earlier state of this record, or no file: {error}") from None
     except OSError as error:
         raise StoreError(f"output {path}: cannot be written: {error.strerror}") from error
     typer.echo(f"{path}: {len(read.entries)} entries")
