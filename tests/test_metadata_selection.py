@@ -121,6 +121,13 @@ def test_mnist_where_there_is_a_network_and_where_there_is_none(
         example.digits.load("mnist")
 
 
+def test_what_its_readme_names_exists() -> None:
+    """Files of its own, and links to elsewhere."""
+    named = set(re.findall(r"`(\w+\.(?:py|toml))`", README)) | set(re.findall(r"\]\(([^)#:]+)", README))
+    assert {"charter.toml", "trainer.py", "../../README.md"} <= named
+    assert [each for each in named - {"fedpact.toml"} if not (EXAMPLE / each).exists()] == []
+
+
 # ------------------------------------------------------------------------------------------------- with real processes
 
 

@@ -29,18 +29,19 @@ class Service:
 
     Args:
         name: what stands before its lines.
+        directory: where it works.
         variables: its environment, besides ours without `FEDPACT_…`.
 
     Attributes:
         said: the lines that it wrote to standard error, as far as they have come.
     """
 
-    def __init__(self, name: str, *arguments: str | Path, directory: Path, **variables: str) -> None:
+    def __init__(self, name: str, *arguments: str, directory: Path, **variables: str) -> None:
         self.name, self.said = name, list[str]()
         self._is_shown = True
         self._answers: queue.Queue[str] = queue.Queue()
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _UNTIL_WE_END, "sh", FEDPACT, *map(str, arguments)],
+            ["/bin/sh", "-c", _UNTIL_WE_END, "sh", FEDPACT, *arguments],
             cwd=directory,
             env=environment(**variables),
             stdin=subprocess.PIPE,
@@ -105,7 +106,8 @@ class Service:
         if said:
             self.said.append(said)
         if said and self._is_shown and " waiting: " not in said:
-            print(f"{self.name:>9}  {_TIME.sub('', said)}", flush=True)
+            with contextlib.suppress(BrokenPipeError):  # Whoever reads us has gone.
+                print(f"{self.name:>9}  {_TIME.sub('', said)}", flush=True)
 
 
 def _each(stream: IO[str], take: Callable[[str], None]) -> None:
@@ -115,28 +117,25 @@ def _each(stream: IO[str], take: Callable[[str], None]) -> None:
     take("")
 
 
-def run(directory: Path, *arguments: str | Path, shown: bool = True, **variables: str) -> str:
-    """Runs a command to its end; returns what it printed where that is not shown.
+def run(directory: Path, *arguments: str, **variables: str) -> None:
+    """Shows a command and runs it to its end.
 
     Raises:
         FedpactError: it failed.
     """
-    command = [FEDPACT, *map(str, arguments)]
-    if shown:
-        print(f"\n> fedpact {' '.join(command[1:])}", flush=True)
+    print(f"\n> fedpact {' '.join(arguments)}", flush=True)
     done = subprocess.run(
-        command,
+        [FEDPACT, *arguments],
         cwd=directory,
         env=environment(**variables),
         stdin=subprocess.DEVNULL,
-        stdout=None if shown else subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise FedpactError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-    return done.stdout or ""
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise FedpactError(last.removeprefix("fedpact: error: "))
 
 
 def environment(**variables: str) -> dict[str, str]:
