@@ -123,9 +123,9 @@ $(VENV)/numpys: $(VENV)/made tests/nodes/numpy-oldest.txt tests/nodes/numpy-newe
 	done
 	@touch $@
 
-# The package as its users install it, with PyTorch, which not everyone wants in their way.
+# The package as its users install it, with PyTorch and PyGAD, which not everyone wants in their way.
 $(VENV)/torch: $(VENV)/made pyproject.toml tests/nodes/requirements-torch.txt
-	@echo "installing fedpact with PyTorch into .cache/torch-venv (once)"
+	@echo "installing fedpact with PyTorch and PyGAD into .cache/torch-venv (once)"
 	@$(PYTHON) -m venv --clear .cache/torch-venv
 	@.cache/torch-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r tests/nodes/requirements-torch.txt --editable '.[torch]'
 	@touch $@
