@@ -38,7 +38,9 @@ def table(server: Path, clients: Sequence[str], offered: Mapping[str, str], said
         if manifest is None:
             raise FedpactError(f"round {each.number}: expected its manifest in the server's store, found none")
         selected.update(line.index for line in manifest.submissions if line.decision == "included")
-    rows = [("", "metadata published", "selected", "bytes of its models", "fetched by the server")]
+    rows: list[tuple[str, ...]] = [
+        ("", "metadata published", "selected", "bytes of its models", "fetched by the server")
+    ]
     fetched = [_read(said["server"], offered[name]) for name in clients]
     for index, name in enumerate(clients, 1):
         figures = published[index], selected[index], size[index], fetched[index - 1]
