@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-nodes check bench attacks chaos machine gas contracts clean
+.PHONY: demo test test-nodes check bench bench-ipfs attacks chaos machine gas contracts clean
 
 demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits; then an audit.
 	@$(BIN)/python scripts/demo.py
@@ -24,6 +24,9 @@ bench: $(VENV)/user  ## A whole federation, then aggregation alone, side by side
 	$(BIN)/python benchmarks/federation.py
 	$(BIN)/python benchmarks/aggregation.py
 	$(BIN)/python benchmarks/store.py
+
+bench-ipfs: $(VENV)/test $(VENV)/ipfs  ## 1 GB up to a real IPFS node and down again, beside what the node does by itself.
+	$(BIN)/python benchmarks/ipfs.py
 
 attacks: $(VENV)/user  ## Every rule under every attack: minutes; rewrites the tables of docs/attacks.md.
 	$(BIN)/python benchmarks/attacks.py --write docs/attacks.md

@@ -53,6 +53,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     [
         (["--clients", "0"], "--clients: expected 1 to 50, found 0"),
         (["--clients", "2", "--selected", "3"], "--selected: expected 1 to 2, the clients, found 3"),
+        (["--clients", "2", "--away", "2"], "--away: expected 0 to 1, found 2"),
         (["--rounds", "0"], "--rounds: expected 1 to 1000, found 0"),
         (["--seed", "-1"], "--seed: expected a number that is not negative, found -1"),
         (["--block-time", "0"], "--block-time: expected 0.1 to 3600, found 0.0"),
@@ -80,7 +81,7 @@ def test_what_cannot_be_run_is_one_line(
 
 def test_a_run_begins_with_a_project(example: ModuleType, tmp_path: Path) -> None:
     """The charter is the example's but for the numbers that were asked for; nobody trains on what judges the models."""
-    told = Namespace(workdir=tmp_path / "run", clients=3, selected=1, rounds=7, data="digits", seed=5)
+    told = Namespace(workdir=tmp_path / "run", clients=3, selected=1, away=0, rounds=7, data="digits", seed=5)
     directory = example._prepare(told, ["client-1", "client-2", "client-3"])
     ours, made = parse_toml(EXAMPLE / "charter.toml"), parse_toml(directory / "charter.toml")
     assert ours.selection is not None
@@ -157,7 +158,7 @@ def test_the_readme(repository: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), command
         assert matches(done.stdout.splitlines(), promised), f"{command}\n{done.stdout}"
         printed.append(done.stdout)
-    assert len(printed) == 6
+    assert len(printed) == 7
     accuracy = re.findall(r"^accuracy on digits that nobody trained on: (.*)$", printed[0], re.MULTILINE)
     assert float(accuracy[0]) >= 0.95
     _check_transfers(repository / "selection" / "server", printed[0])

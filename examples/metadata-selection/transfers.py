@@ -15,8 +15,8 @@ from fedpact.workdir import STORE, read_record
 
 
 def table(server: Path, clients: Sequence[str], offered: Mapping[str, str], said: Mapping[str, Sequence[str]]) -> str:
-    """Of each client: in how many rounds it published metadata and was selected, the bytes of its models, and how many
-    of them the server fetched.
+    """Of each client: in how many rounds it published metadata and was in the model, the bytes of its own models, and
+    how many of them the server fetched.
 
     Args:
         server: the server's directory, with the record and its store.
@@ -29,7 +29,7 @@ def table(server: Path, clients: Sequence[str], offered: Mapping[str, str], said
     """
     read = read_record(server)
     view, documents = View(read.identity, read.entries), Documents(DirectoryBlocks(server / STORE))
-    published, selected, size = Counter[int](), Counter[int](), Counter[int]()
+    published, included, size = Counter[int](), Counter[int](), Counter[int]()
     for each in view.published:
         for submission in each.submissions:
             published[submission.index] += 1
@@ -37,14 +37,16 @@ def table(server: Path, clients: Sequence[str], offered: Mapping[str, str], said
         manifest = documents.manifest(each)
         if manifest is None:
             raise FedpactError(f"round {each.number}: expected its manifest in the server's store, found none")
-        selected.update(line.index for line in manifest.submissions if line.decision == "included")
-    rows = [("", "metadata published", "selected", "bytes of its models", "fetched by the server")]
+        included.update(line.index for line in manifest.submissions if line.decision == "included")
+    rows: list[tuple[str, ...]] = [
+        ("", "metadata published", "in the model", "bytes of its models", "fetched by the server")
+    ]
     fetched = [_read(said["server"], offered[name]) for name in clients]
     for index, name in enumerate(clients, 1):
-        figures = published[index], selected[index], size[index], fetched[index - 1]
+        figures = published[index], included[index], size[index], fetched[index - 1]
         rows.append((name, *(f"{figure:,}" for figure in figures)))
     every, some = size.total(), sum(fetched)
-    rows.append(("all", *(f"{each:,}" for each in (published.total(), selected.total(), every, some))))
+    rows.append(("all", *(f"{each:,}" for each in (published.total(), included.total(), every, some))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     among = sum(_read(said[one], offered[other]) for one in clients for other in clients if one != other)

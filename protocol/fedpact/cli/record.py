@@ -48,7 +48,7 @@ def record(
     A head is a hash over the whole record of the rounds; within a round a transcript is one over its submissions. Each
     is made of the one in the column before it: whoever knows the last knows that nothing before it was changed.
 
-    Exit code 1: an entry cannot follow the ones before it, which are printed.
+    Exit code 1: an entry cannot follow the ones before it; those of a directory are printed.
 
     \b
     Examples:
