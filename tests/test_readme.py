@@ -19,10 +19,10 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-def _commands() -> list[tuple[str, list[str]]]:
-    """Each command of the README with the output that is printed below it."""
+def commands_of(text: str) -> list[tuple[str, list[str]]]:
+    """Each command of a page with the output that is printed below it."""
     found: list[tuple[str, list[str]]] = []
-    for block in _blocks("console"):
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -51,7 +51,7 @@ def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
     """One after the other, in one directory, as a reader would."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "80"}
-    commands = _commands()
+    commands = commands_of(README)
     assert len(commands) >= 6
     head = ""
     for command, promised in commands:
