@@ -114,9 +114,16 @@ def _serve(requests: socket.socket) -> None:
         os.close(each)
     request = json.loads(message)
     os.chdir(request["cwd"])
+    ours = _modules(os.environ)
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.path[:] = _modules(os.environ) + [each for each in sys.path if each not in ours]
     sys.argv = ["fedpact", *request["arguments"]]
+
+
+def _modules(environment: Mapping[str, str]) -> list[str]:
+    """Where modules are looked for first."""
+    return [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
 if __name__ == "__main__":
