@@ -5,7 +5,7 @@ the same reason, the contract's head must be the one that Python folds, and the 
 history every view of the contract must be what its events fold to. A meta-test shows that the same rules, on the ledger
 in memory alone and for longer, reach every phase and every refusal but those named in it.
 
-How long the first looks depends on the profile: a few seconds, a minute in CI (`ci`), ten minutes with `make machine`.
+How long the first looks depends on the profile: a few seconds, half a minute in CI (`ci`), ten minutes with `make machine`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-SECONDS = {"default": 0.0, "ci": 60.0, "long": 600.0}
+SECONDS = {"default": 0.0, "ci": 30.0, "long": 600.0}
 HISTORIES = 6
 accounts = st.sampled_from(ACCOUNTS[:7])
 members = st.sampled_from([*MEMBERS, MEMBERS[0], ACCOUNTS[6]])
