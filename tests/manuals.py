@@ -5,14 +5,15 @@
     0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     ```
 
-A command must end well. What is below it is what it prints, on both channels, where `…` on a line of its own stands for
-any lines, within a line for any text. Numbers with a comma or a point, addresses, hashes, CIDs and times may be others: a
-later command that repeats one gets the one that was printed.
+A command must end well. What is below it is what it prints, on both channels, where `…` on a line of its own stands
+for any lines, within a line for any text. Numbers with a comma or a point, addresses, hashes, CIDs and times may be
+others: a later command that repeats one gets the one that was printed.
 
-A block whose first line is `# terminal 2: the owner` is typed into that terminal, which has a directory and variables of
-its own. A last `…` there says that the command runs on. A later block of that terminal waits for its end, or begins with
-`^C`, which is typed then; lines before its first command are what is printed in the meantime. A block of `sh` is as one
-of `console` with commands only. A block of another language after a line that ends with "`NAME`:" is saved in that file.
+A block whose first line is `# terminal 2: the owner` is typed into that terminal, which has a directory and variables
+of its own. A last `…` there says that the command runs on. A later block of that terminal waits for its end, or begins
+with `^C`, which is typed then; lines before its first command are all that was printed until the end. A block of `sh`
+is as one of `console` with commands only. A block of another language after a line that ends with "`NAME`:" is saved in
+that file.
 """
 
 from __future__ import annotations
