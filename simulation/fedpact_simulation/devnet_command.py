@@ -36,6 +36,10 @@ def devnet(
             "--fund", metavar="ADDRESS", help="Gives 100 ether of the first account to this one, or keystore."
         ),
     ] = None,
+    running: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Start none: give money (--fund) on the devnet that runs there, and end."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
 ) -> None:
     """Run a chain on this machine for trying things, until you stop it.
@@ -48,6 +52,7 @@ def devnet(
       fedpact devnet
       fedpact devnet --fund coordinator.json --fund silo-1.json
       fedpact devnet --port 0 --block-time 2 --accounts 20 --json
+      fedpact devnet --running http://127.0.0.1:8545 --fund another.json
     """
     from fedpact.errors import FedpactError, InputError, Interrupted
 
@@ -56,6 +61,12 @@ def devnet(
     if engine is not None and engine not in nodes.ENGINES:
         raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
     to = [_address(each) for each in funded or ()]
+    if running is not None:
+        if not to:
+            raise InputError("running: expected --fund with it: there is nothing else to do on a chain that runs")
+        nodes.fund(running, nodes.chain_id(running), nodes.accounts(1)[0], to)
+        typer.echo("\n".join(f"{account}  100 ether" for account in to))
+        return
     node: nodes.Node | None = None
     try:
         used, node = nodes.start(engine, os.environ, port=port, count=count, block_time=block_time, state=state)
