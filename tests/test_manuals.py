@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anvil import NODES, ask
 from manuals import Block, Command, Reader, blocks, match
 from test_running import check
+from web3 import Web3
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("README.md")])
-QUICK: list[str] = []
-"""Pages that are typed in `make test`, each in a directory of its own."""
-AFTER_THE_TUTORIAL: list[str] = []
-"""Pages that go on where the tutorial ends, typed by `make test-nodes`."""
+TUTORIAL = "docs/tutorial.md"
+AFTER_THE_TUTORIAL = [
+    "docs/how-to/private-chain.md",
+    "docs/how-to/audit-as-an-outsider.md",
+    "docs/how-to/recover-a-lost-store.md",
+    "docs/how-to/rotate-a-key.md",
+    "docs/how-to/replace-a-coordinator.md",
+    "docs/how-to/move-to-a-new-contract.md",
+]
+"""Pages that go on where the tutorial ends: typed by `make test-nodes`, each as if it were the first."""
 ELSEWHERE = {
     "README.md": "test_readme.py",
     "docs/how-to/real-deployment.md": "test_running.py",  # systemd, podman and Kubo are not everywhere.
@@ -43,7 +53,7 @@ def test_a_pages_commands_are_typed_by_a_test(page: Path) -> None:
     text, name = page.read_text("utf-8"), _name(page)
     if not [each for each in blocks(text) if not each.file] and not _indented(text):
         return
-    if name in (*QUICK, *AFTER_THE_TUTORIAL):
+    if name in (TUTORIAL, *AFTER_THE_TUTORIAL):
         assert not _indented(text), "commands that are not in a fenced block are not typed"
         return
     wanted = name if not name.startswith("examples/") else str(Path(name).parent)
@@ -88,11 +98,28 @@ def test_the_index_names_every_page() -> None:
     assert pages <= linked
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_what_a_page_prints(name: str, tmp_path: Path) -> None:
-    """Typed as it stands, in an empty directory."""
-    with Reader(tmp_path) as reader:
-        reader.read((ROOT / name).read_text("utf-8"))
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Somebody who has done the tutorial, with anvil: its chain can go back."""
+    with pytest.MonkeyPatch.context() as patch, Reader(tmp_path_factory.mktemp("tutorial")) as reader:
+        patch.setenv("FEDPACT_ANVIL", str(NODES / ".bin/anvil"))
+        reader.read((ROOT / TUTORIAL).read_text("utf-8"))
+        yield reader
+
+
+@pytest.mark.nodes
+@pytest.mark.parametrize("name", AFTER_THE_TUTORIAL)
+def test_what_a_page_prints(learned: Reader, name: str, tmp_path: Path) -> None:
+    """Typed as it stands, right after the tutorial. Then chain and folder are as they were."""
+    web3 = Web3(Web3.HTTPProvider("http://127.0.0.1:8545"))
+    mine = learned.directory / "mine"
+    shutil.copytree(mine, tmp_path / "mine")
+    before = ask(web3, "evm_snapshot")
+    learned.read((ROOT / name).read_text("utf-8"))
+    assert ask(web3, "evm_revert", before)
+    for each in mine.iterdir():
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    shutil.copytree(tmp_path / "mine", mine, dirs_exist_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------- the reader

@@ -62,10 +62,7 @@ def devnet(
         raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
     to = [_address(each) for each in funded or ()]
     if running is not None:
-        if not to:
-            raise InputError("running: expected --fund with it: there is nothing else to do on a chain that runs")
-        nodes.fund(running, nodes.chain_id(running), nodes.accounts(1)[0], to)
-        typer.echo("\n".join(f"{account}  100 ether" for account in to))
+        _fund(running, to)
         return
     node: nodes.Node | None = None
     try:
@@ -113,3 +110,26 @@ def _address(given: str) -> Address:
     if found is None:
         raise InputError(f"fund {given}: expected an address, or a keystore that says its own")
     return found
+
+
+def _fund(url: str, to: list[Address]) -> None:
+    """Gives money on a chain that runs.
+
+    Raises:
+        InputError: there is nobody to give it to, or no chain.
+        LedgerError: the node did not take it.
+    """
+    from fedpact.errors import InputError
+
+    from fedpact_simulation import devnet as nodes
+
+    if not to:
+        raise InputError("running: expected --fund with it, as there is nothing else to do on a chain that runs")
+    if not url.startswith(("http://", "https://")):
+        raise InputError("running: expected a URL, http://host:port, found otherwise")
+    try:
+        chain_id = nodes.chain_id(url)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # Of whatever else answers there.
+        raise InputError(f"running: expected a devnet at this URL, found none ({type(error).__name__})") from None
+    nodes.fund(url, chain_id, nodes.accounts(1)[0], to)
+    typer.echo("\n".join(f"{account}  100 ether" for account in to))
