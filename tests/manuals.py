@@ -152,13 +152,14 @@ class Reader(contextlib.ExitStack):
         self.directory = directory
         self._terminals: dict[str, _Shell] = {}
         self._found: dict[str, str] = {}
+        self._has_ports = False
 
     def read(self, text: str) -> None:
         """Types a page, or a part of it."""
-        found = blocks(text)
-        if any(each.terminal for each in found) and not self._terminals:
+        if "fedpact devnet" in text and not self._has_ports:  # Nothing else has a port of its own.
+            self._has_ports = True
             self.enter_context(ports())
-        for block in found:
+        for block in blocks(text):
             if block.file:
                 path = self.directory / block.file
                 path.parent.mkdir(parents=True, exist_ok=True)
