@@ -231,8 +231,15 @@ class _Shell:
         """Types Ctrl-C: what runs gets it, the shell goes on."""
         assert self._busy, "nothing runs that could be interrupted"
         self._interrupted = True
-        found = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=True)  # noqa: S607
-        for child in found.stdout.split():
+        until = time.monotonic() + SECONDS
+        while True:
+            command = ["pgrep", "-P", str(self._process.pid)]
+            children = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            if children:
+                break
+            assert time.monotonic() < until, f"$ {self._typed}\nis no process"
+            time.sleep(0.05)  # The shell starts it; bounded above.
+        for child in children:
             os.kill(int(child), signal.SIGINT)
 
 

@@ -7,11 +7,14 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from anvil import NODES, ask
+from click import Context
+from fedpact.cli.application import application
 from manuals import Block, Command, Reader, blocks, match
-from test_running import check
 from web3 import Web3
 
 ROOT = Path(__file__).parent.parent
@@ -67,8 +70,21 @@ def test_a_pages_commands_are_typed_by_a_test(page: Path) -> None:
 def test_a_pages_commands_are_those_that_there_are(page: Path) -> None:
     """Of commands that stand for themselves, in indented blocks: their names and options."""
     for line in _indented(page.read_text("utf-8")):
-        if line.startswith("fedpact "):
-            check(shlex.split(line, comments=True))
+        words = shlex.split(line, comments=True)
+        if words[0] == "fedpact":
+            given = {each.partition("=")[0] for each in words if each.startswith("--")}
+            assert given <= _options(words[1:]), line
+
+
+def _options(words: list[str]) -> set[str]:
+    """What a command takes that is called by its name, or the names of a group and one of its own."""
+    command: Any = typer.main.get_command(application())
+    while hasattr(command, "get_command"):
+        name, *words = words
+        found = command.get_command(Context(command), name)
+        assert found is not None, f"{name} is no command"
+        command = found
+    return {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
