@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-nodes check bench attacks chaos machine gas contracts clean
+.PHONY: demo test test-nodes check bench bench-ipfs attacks chaos machine gas contracts clean
 
 demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits; then an audit.
 	@$(BIN)/python scripts/demo.py
@@ -24,6 +24,9 @@ bench: $(VENV)/user  ## A whole federation, then aggregation alone, side by side
 	$(BIN)/python benchmarks/federation.py
 	$(BIN)/python benchmarks/aggregation.py
 	$(BIN)/python benchmarks/store.py
+
+bench-ipfs: $(VENV)/test $(VENV)/ipfs  ## 1 GB up to a real IPFS node and down again, beside what the node does by itself.
+	$(BIN)/python benchmarks/ipfs.py
 
 attacks: $(VENV)/user  ## Every rule under every attack: minutes; rewrites the tables of docs/attacks.md.
 	$(BIN)/python benchmarks/attacks.py --write docs/attacks.md
@@ -123,9 +126,9 @@ $(VENV)/numpys: $(VENV)/made tests/nodes/numpy-oldest.txt tests/nodes/numpy-newe
 	done
 	@touch $@
 
-# The package as its users install it, with PyTorch, which not everyone wants in their way.
+# The package as its users install it, with PyTorch and PyGAD, which not everyone wants in their way.
 $(VENV)/torch: $(VENV)/made pyproject.toml tests/nodes/requirements-torch.txt
-	@echo "installing fedpact with PyTorch into .cache/torch-venv (once)"
+	@echo "installing fedpact with PyTorch and PyGAD into .cache/torch-venv (once)"
 	@$(PYTHON) -m venv --clear .cache/torch-venv
 	@.cache/torch-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r tests/nodes/requirements-torch.txt --editable '.[torch]'
 	@touch $@

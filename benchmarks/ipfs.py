@@ -5,8 +5,8 @@
 
 - up: the DAG is built here, sent as CARs, pinned, and one block read back; compared with the node's own `add`, which
   pins too, of another file of the same length.
-- down: every block is asked for, 16 at once, and hashed; compared with the node's own `cat` of the same file, which
-  nobody verifies.
+- down: the file comes in one answer, and each block of it is hashed; compared with the node's own `cat` of the same
+  file, which nobody verifies.
 
 The node is that of the tests: js-ipfs, which `make test-nodes` installs, or a Kubo (`tests/ipfs_node.py`). Each side is
 a process of its own, and they take turns; the memory is the most that our process ever had resident.

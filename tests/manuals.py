@@ -154,8 +154,9 @@ class Reader(contextlib.ExitStack):
         self._found: dict[str, str] = {}
         self._has_ports = False
 
-    def read(self, text: str) -> None:
-        """Types a page, or a part of it."""
+    def read(self, text: str) -> list[str]:
+        """Types a page, or a part of it; returns what each command printed."""
+        printed: list[str] = []
         if "fedpact devnet" in text and not self._has_ports:  # Nothing else has a port of its own.
             self._has_ports = True
             self.enter_context(ports())
@@ -167,10 +168,11 @@ class Reader(contextlib.ExitStack):
                 continue
             if block.terminal not in self._terminals:
                 self._terminals[block.terminal] = self.enter_context(_shell(self.directory))
-            for command in block.commands():
-                self._type(self._terminals[block.terminal], block, command)
+            shell = self._terminals[block.terminal]
+            printed += [self._type(shell, block, command) for command in block.commands()]
+        return printed
 
-    def _type(self, shell: _Shell, block: Block, command: Command) -> None:
+    def _type(self, shell: _Shell, block: Block, command: Command) -> str:
         if command.promised[:1] == ["^C"]:
             shell.interrupt()
             del command.promised[0]
@@ -179,11 +181,11 @@ class Reader(contextlib.ExitStack):
             shell.type(_replaced(command.typed, self._found))
         runs_on = bool(block.terminal) and command.runs_on
         seen = shell.wait() if not runs_on else shell.wait(lambda lines: matches(lines, command.promised))
-        if block.language == "sh":
-            return
-        found = match(seen, command.promised)
-        assert found is not None, "\n".join([f"$ {command.typed}", "prints", *seen, "promised", *command.promised])
-        self._found |= found
+        if block.language != "sh":
+            found = match(seen, command.promised)
+            assert found is not None, "\n".join([f"$ {command.typed}", "prints", *seen, "promised", *command.promised])
+            self._found |= found
+        return "\n".join(seen)
 
 
 def _replaced(typed: str, found: Mapping[str, str]) -> str:

@@ -91,6 +91,11 @@ class RpcNode:
             refuse(to, f"block was not found locally (offline): ipld: could not find {cid}")
         elif command == "block/get":
             respond(to, self.blocks[cid], content_type="application/octet-stream")
+        elif command == "cat":
+            start = int(options.get("offset", 0))
+            with contextlib.suppress(ContentError, KeyError):
+                whole = b"".join(self.blocks[each] for each in self._below(cid) if each.codec is Codec.RAW)
+                respond(to, whole[start : start + int(options["length"])], content_type="text/plain")
         elif command == "block/stat":
             answer(to, {"Key": str(cid), "Size": len(self.blocks[cid])})
         else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import forking
 from fedpact.artifacts import manifest as manifests
 from fedpact.artifacts.manifest import Manifest
 from fedpact.ledger import hashes, record
@@ -38,19 +39,10 @@ def fedpact(
         variables: `FEDPACT_*` variables; there are no others of that name.
         typed: what is piped into it.
     """
-    command = [FEDPACT, *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     environment = {name: value for name, value in environment.items() if not name.startswith("FEDPACT_")}
-    return subprocess.run(
-        command,
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=cwd,
-        env=environment | dict(variables or {}),
-        check=False,
-    )
+    environment |= dict(variables or {})
+    return forking.run([*map(str, arguments)], cwd=cwd, timeout=timeout, environment=environment, typed=typed)
 
 
 def simulate(directory: Path, *arguments: str) -> dict[str, object]:

@@ -26,24 +26,25 @@ class Terminals(contextlib.ExitStack):
     Args:
         text: the page, or a part of it.
         directory: where each terminal begins; their output is kept there.
+        programs: where `python` and `fedpact` are.
     """
 
-    def __init__(self, text: str, directory: Path) -> None:
+    def __init__(self, text: str, directory: Path, programs: Path = Path(sys.executable).parent) -> None:
         super().__init__()
         self.enter_context(ports())
         found = re.findall(r"^```sh\n# (terminal \d[^:\n]*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         assert len({name for name, _ in found}) == len(found)
         self._blocks: Mapping[str, str] = dict(found)
         self._directory = directory
+        self._path = f"{programs}{os.pathsep}{os.environ['PATH']}"
 
     def open(self, name: str) -> subprocess.Popen[bytes]:
         """Types a block into a new terminal."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with (self._directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 ["/bin/bash", "-e", "-c", self._blocks[name]],
                 cwd=self._directory,
-                env={**os.environ, "PATH": path, "COLUMNS": "80"},
+                env={**os.environ, "PATH": self._path, "COLUMNS": "80"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

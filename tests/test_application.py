@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 HEAVY = ("numpy", "web3", "pydantic", "httpcore", "sklearn", "eth_account", "eth_tester", "starlette", "rich")
 GROUPS = {"charter", "config", "federation", "key", "model", "store"}
-COMMANDS = {"aggregate", "audit", "deploy", "report", "round", "rounds", "rules", "verify-model"}
+COMMANDS = {"aggregate", "audit", "deploy", "record", "report", "round", "rounds", "rules", "verify-model"}
 
 group = typer.Typer()
 

@@ -175,6 +175,31 @@ def test_show_says_what_is_there(place: Place) -> None:
     assert any(line.startswith("open: round 1, submission, ") for line in lines)
 
 
+def test_the_record_is_printed_entry_by_entry(place: Place) -> None:
+    """From the founding to the last head, by the settings or by a node's URL."""
+    published = place.publish()
+    done = place.run("record", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["who"] for each in steps[-4:]] == ["coordinator", "member 1", "member 2", "coordinator"]
+    assert [each["account"] for each in steps[-4:]] == [COORDINATOR, *SILOS, COORDINATOR]
+    assert (steps[0]["event"], steps[-1]["previous"]) == ("Founded", steps[0]["hash"])
+    assert steps[-1]["hash"] == "0x" + published.head.hex()
+    lines = place.run("record", place.url, "--contract", place.contract).stdout.splitlines()
+    assert len(lines) == len(steps) + 1
+    assert "  member 2 0x" in lines[-2]
+
+
+def test_a_record_that_was_kept_is_audited_without_its_chain(place: Place) -> None:
+    """Beside the artifacts it is all that an audit needs; the verdict does not miss the end of a run."""
+    published = place.publish()
+    assert place.run("record", "-o", "ledger.jsonl").stdout.startswith("ledger.jsonl: ")
+    done = place.run("audit", ".", "--head", "0x" + published.head.hex())
+    assert (done.returncode, done.stderr) == (0, "")
+    verdict = "audit: ok: 1 of 1 models reproduced bit for bit; the record ends with the trusted head"
+    assert verdict in done.stdout.splitlines()
+
+
 def test_the_charter_is_amended_once_it_is_in_the_store(place: Place) -> None:
     """One with another model is refused, unless that is wanted."""
     other = place.directory / "other.toml"

@@ -130,6 +130,23 @@ def test_a_fault_is_named_within_its_bound_and_another_store_is_asked(fault: str
 
 
 @pytest.mark.usefixtures("haste")
+@pytest.mark.parametrize("fault", list(GET))
+def test_a_fault_in_a_whole_file_costs_no_more_than_time(fault: str) -> None:
+    """A node that spoils a file which it gives in one answer is asked for its blocks."""
+    data = os.urandom(5 * LEAF)
+    with RpcNode() as node:
+        blocks = hasty(node.url)
+        root = add(blocks, data).root
+        node.faults = {"cat": whatever(GET[fault][0])}
+        began = time.monotonic()
+        assert open_file(blocks, root, len(data)).read() == data
+        assert time.monotonic() - began < 10
+        assert node.asked.count("cat") == 1
+        assert node.asked[-5:] == ["block/get"] * 5
+        blocks.close()
+
+
+@pytest.mark.usefixtures("haste")
 def test_a_node_that_answers_nothing_at_all_is_no_missing_block() -> None:
     """A node that is there and does not find a block lacks it; one that says nothing to anything has failed."""
     with RpcNode() as node:

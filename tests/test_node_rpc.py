@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fedpact.errors import InputError
-from fedpact.store import MAX_BLOCK, Cid, MemoryBlocks
+from fedpact.store import MAX_BLOCK, Cid, Codec, MemoryBlocks
 from fedpact.store.http import Place
 from fedpact.store.kubo import _ours
 from fedpact.store.node import NodeRefused, NodeRpc, NodeSilent
@@ -76,6 +76,25 @@ def test_a_block_of_the_largest_size(node: NodeRpc) -> None:
     data = os.urandom(MAX_BLOCK)
     node.dag_import([(Cid.of(data), data)], 30)
     assert node.block_get(Cid.of(data), 5) == data
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 3 * LEAF + 7), (LEAF, LEAF), (LEAF - 1, 2), (3 * LEAF, 7), (0, 1)])
+def test_a_part_of_a_file_comes_in_one_answer(node: NodeRpc, start: int, length: int) -> None:
+    """Byte for byte, and no byte more; who stops reading leaves the node usable."""
+    root, blocks = dag(3 * LEAF + 7)
+    node.dag_import(blocks, 30)
+    data = b"".join(data for cid, data in blocks if cid.codec is Codec.RAW)
+    assert b"".join(node.cat(root, start, length, 5)) == data[start : start + length]
+    pieces = node.cat(root, 0, len(data), 5)
+    assert data.startswith(next(pieces))
+    pieces.close()
+    node.block_stat(root, 5)
+
+
+def test_a_file_that_is_not_there_does_not_come(node: NodeRpc) -> None:
+    """The node refuses, or gives nothing in time."""
+    with pytest.raises((NodeRefused, NodeSilent)):
+        list(node.cat(Cid.of(os.urandom(8)), 0, LEAF, 0.1))
 
 
 def test_what_is_not_there_is_refused_in_words_that_say_so(node: NodeRpc) -> None:

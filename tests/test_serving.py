@@ -190,7 +190,10 @@ def test_a_signal_in_a_step_ends_it(
     with pytest.raises(Interrupted) as caught:
         _serve(federation, f"signal{number}", step)
     assert caught.value.exit_code == code
-    assert capfd.readouterr().err.splitlines()[-1].endswith(" stopped; nothing is lost, and the same command continues")
+    *_, moved, last = capfd.readouterr().err.splitlines()
+    assert last.endswith(" stopped; nothing is lost, and the same command continues")
+    size = len(federation.charter.encode())  # All that was needed so far.
+    assert re.search(rf" moved: .*gateway {federation.gateway.url}: {size:,} bytes read, 0 written$", moved)
 
 
 def test_a_mistake_in_the_code_is_one_line_too(federation: Federation) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,111 @@ LAYOUT = Layout([Tensor("single", "F32", (700_000,)), Tensor("half", "F16", (60_
 SHARED = MemoryBlocks()
 COUNT = 7
 SAMPLES = [3, 1, 77, 12, 5, 9, 2]
+
+
+class Streamed(MemoryBlocks):
+    """A store that gives files in one answer, in pieces of odd lengths.
+
+    Args:
+        altered: makes other pieces of the right ones.
+    """
+
+    def __init__(self, altered: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
+        super().__init__()
+        self._altered = altered
+        self.asked: list[Cid] = []
+        self.ended = 0
+
+    def get(self, cid: Cid) -> bytes:
+        self.asked.append(cid)
+        return super().get(cid)
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None]:
+        data = b"".join(super(Streamed, self).get(cid) for cid in FILE.leaves)[start : start + length]
+        try:
+            yield from self._altered(data[at : at + 300_007] for at in range(0, len(data), 300_007))
+        finally:
+            self.ended += 1
+
+
+FILE = add(MemoryBlocks(), random.Random(9).randbytes(9 * LEAF + 5))
+
+
+def ends_early(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from islice(pieces, 20)
+
+
+def breaks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from islice(pieces, 20)
+    raise StoreError("the disk is broken")
+
+
+ANSWERS: dict[str, tuple[Callable[[Iterator[bytes]], Iterator[bytes]], range]] = {
+    "right": (lambda pieces: pieces, range(0)),
+    "in one piece": (lambda pieces: iter([b"".join(pieces)]), range(0)),
+    "more than asked for": (lambda pieces: chain(pieces, [bytes(LEAF)] * 3), range(0)),
+    "nothing": (lambda pieces: iter(()), range(10)),
+    "an early end": (ends_early, range(5, 10)),
+    "an error": (breaks, range(5, 10)),
+    "wrong from the first": (lambda pieces: (bytes(len(each)) for each in pieces), range(10)),
+    "one wrong bit": (lambda pieces: (bytes([p[0] ^ (n == 9)]) + p[1:] for n, p in enumerate(pieces)), range(2, 10)),
+}
+"""What a store makes of a file's pieces, and the leaves that are asked for one by one then, at most."""
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_file_that_comes_in_one_answer_is_the_file(answer: str) -> None:
+    """Whatever the answer is: what is not right is asked for by its address, and nothing is left open."""
+    altered, asked = ANSWERS[answer]
+    blocks = Streamed(altered)
+    data = random.Random(9).randbytes(9 * LEAF + 5)
+    file = open_file(blocks, add(blocks, data).root, len(data))
+    blocks.asked.clear()
+    with nothing_left_running():
+        assert file.read() == data
+    leaves = [file.leaves[index] for index in asked]
+    # An error comes while the leaves before it are still being hashed, and takes them with it.
+    assert blocks.asked[-len(leaves) :] == leaves if leaves else blocks.asked == []
+    assert len(blocks.asked) <= 10
+    assert blocks.ended == 1
+
+
+def test_who_stops_reading_closes_the_answer() -> None:
+    """And a leaf that is wrong in the store as well is named."""
+    blocks = Streamed(lambda pieces: pieces)
+    data = random.Random(9).randbytes(9 * LEAF + 5)
+    file = open_file(blocks, add(blocks, data).root, len(data))
+    with nothing_left_running(), closing(file.each()) as leaves:
+        assert next(leaves) == data[:LEAF]
+    assert blocks.ended == 1
+    blocks.put(file.leaves[5], bytes(LEAF))
+    with nothing_left_running(), pytest.raises(BlockMismatch, match=str(file.leaves[5])):
+        file.read()
+    assert blocks.ended == 2
+
+
+@pytest.mark.parametrize("indexes", [[3, 2, 1, 0], [0, 1, 3, 4], [7, 8, 9]])
+def test_what_is_not_many_leaves_in_a_row_is_asked_for_one_by_one(indexes: list[int]) -> None:
+    """In the order in which they are wanted."""
+    blocks = Streamed(lambda pieces: pieces)
+    data = random.Random(9).randbytes(9 * LEAF + 5)
+    file = open_file(blocks, add(blocks, data).root, len(data))
+    assert list(file.each(indexes)) == [data[index * LEAF : (index + 1) * LEAF] for index in indexes]
+    assert blocks.ended == 0
+
+
+def test_only_the_store_that_is_asked_first_is_asked_for_a_file() -> None:
+    """What is on this machine is not fetched from elsewhere; the bytes of an answer are counted."""
+    near, far = MemoryBlocks(), Streamed(lambda pieces: pieces)
+    data = random.Random(9).randbytes(9 * LEAF + 5)
+    for blocks in (near, far):
+        root = add(blocks, data).root
+    for stores, ended in (((near, far), 0), ((far, near), 1)):
+        several = SeveralBlocks([CountedBlocks(each, str(place)) for place, each in enumerate(stores)], writable=False)
+        assert open_file(several, root, len(data)).read() == data
+        assert far.ended == ended
+        assert several.moved["0"].bytes_read == len(data) + len(near.get(root))
+        assert several.moved["1"].bytes_read == 0
 
 
 def model_file(seed: int) -> bytes:

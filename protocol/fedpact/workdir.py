@@ -1,9 +1,9 @@
-"""A federation in a directory: what a simulation leaves, and all that an audit of it needs.
+"""A federation in a directory: what a simulation leaves, or `fedpact record --output`, and all that an audit needs.
 
 DIR/store/              every artifact, by address
 DIR/ledger.jsonl        every entry, with block and transaction
 DIR/model.safetensors   the last published model
-DIR/result.json         what the run reported of itself
+DIR/result.json         what the run reported of itself; not where the record is of a chain
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedpact.audit.walk import Memory
 from fedpact.errors import InputError, InvalidDocument, RecordDamaged, RecordInconsistent
 from fedpact.ledger import record
 from fedpact.ledger.facts import Hash
-from fedpact.ledger.record import DRY_RUN, Record
+from fedpact.ledger.record import CHAIN, DRY_RUN, Record
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
@@ -75,7 +75,8 @@ def audit_directory(
     )
     _check_model(directory, found)
     _check_result(directory, found)
-    return Audited(found, read.identity, is_record(read), (directory / RESULT).exists())
+    finished = read.kind == CHAIN or (directory / RESULT).exists()  # A chain has no end to report.
+    return Audited(found, read.identity, is_record(read), finished)
 
 
 def read_record(directory: Path) -> Record:

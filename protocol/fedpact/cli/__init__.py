@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -15,8 +16,13 @@ from fedpact.deferred import defer
 from fedpact.errors import FedpactError, Interrupted
 
 
-def main() -> NoReturn:
-    """The console script."""
+def main(work: Callable[[], int] | None = None) -> NoReturn:
+    """The console script.
+
+    Args:
+        work: what another program does in place of the command that was typed, and its exit code. It is interrupted,
+            fails and ends as a command does.
+    """
     # What is imported stays: looking through it again and again for garbage would be a fifth of the time that it takes.
     gc.set_threshold(100_000, 20, 20)
     # Keys of accounts come with those of validators, whose pairings nobody here computes: a second for each process.
@@ -26,12 +32,9 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        # Only now, so that an interrupt is understood from the first moment on.
-        from fedpact.cli.application import application
-
-        code = application()(sys.argv[1:] or ["--help"], prog_name="fedpact", standalone_mode=False)
+        code = run(*sys.argv[1:] or ["--help"]) if work is None else work()
         sys.stdout.flush()
-        _leave(code if isinstance(code, int) else 0)
+        _leave(code)
     except Interrupted as error:
         if error.exit_code == 0:  # A service that was asked to stop, and said so.
             _leave(0)
@@ -49,6 +52,20 @@ def main() -> NoReturn:
         if message is None:
             raise
         _fail(message(), 2)
+
+
+def run(*arguments: str) -> int:
+    """Runs a command within this process; returns its exit code.
+
+    Raises:
+        FedpactError: it failed.
+        Interrupted: a signal asked it to stop, which only a process that began with `main` understands.
+    """
+    # Only now, so that an interrupt is understood from the first moment on.
+    from fedpact.cli.application import application
+
+    code = application()(list(arguments), prog_name="fedpact", standalone_mode=False)
+    return code if isinstance(code, int) else 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

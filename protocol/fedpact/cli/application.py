@@ -20,6 +20,7 @@ from fedpact.cli.federation import federation_group
 from fedpact.cli.key import key_group
 from fedpact.cli.model import model_group
 from fedpact.cli.options import warn
+from fedpact.cli.record import record
 from fedpact.cli.report import report
 from fedpact.cli.rounds import one_round, rounds
 from fedpact.cli.rules import rules
@@ -48,6 +49,7 @@ def application() -> typer.Typer:
     app.command()(audit)
     app.command()(aggregate)
     app.command()(deploy)
+    app.command()(record)
     app.command()(report)
     app.command()(rounds)
     app.command("round")(one_round)

@@ -10,11 +10,8 @@ from fedpact.cli.connection import open_blocks, open_ledger
 from fedpact.errors import RecordInconsistent
 from fedpact.ledger.facts import Hash
 from fedpact.ledger.port import Follower
-from fedpact.ledger.record import Record
+from fedpact.ledger.record import CHAIN, Record
 from fedpact.settings import Settings
-
-CHAIN = "chain"
-"""The kind of a record that was read from a chain."""
 
 
 def read_chain(settings: Settings) -> Record:

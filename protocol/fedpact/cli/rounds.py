@@ -47,8 +47,8 @@ def rounds(settings: Settings, as_json: AsJson = False) -> None:
             f"{each['submissions']}/{each['expected']}",
             _short(each["model"]),
             each["mean_score"] or "-",
-            _time(each["opened"]),
-            _time(each["ended"]),
+            utc(each["opened"]),
+            utc(each["ended"]),
         )
         for each in found
     ]
@@ -107,12 +107,11 @@ def _show(found: dict[str, Any]) -> None:
 
     terms = found["terms"]
     phases = [("register", "register_by"), ("commit", "commit_by"), ("submit", "submit_by"), ("publish", "publish_by")]
-    deadlines = [f"{name} by {_time(terms[key])}" for name, key in phases if terms[key]]
+    deadlines = [f"{name} by {utc(terms[key])}" for name, key in phases if terms[key]]
     lines = [
         f"round: {found['round']}, {status(found)}",
-        f"opened: {_time(found['opened'])}, by {found['opener']}",
-        f"ended: {_time(found['ended'])}"
-        + (f", published by {found['published_by']}" if found["published_by"] else ""),
+        f"opened: {utc(found['opened'])}, by {found['opener']}",
+        f"ended: {utc(found['ended'])}" + (f", published by {found['published_by']}" if found["published_by"] else ""),
         f"terms: {', '.join(deadlines)}; quorum {terms['quorum']}",
         f"charter: {found['charter']}",
         f"base: {found['base']}",
@@ -159,7 +158,8 @@ def _short(cid: str | None) -> str:
     return "-" if cid is None else short(cid)
 
 
-def _time(seconds: int | None) -> str:
+def utc(seconds: int | None) -> str:
+    """A time of the ledger as people read it."""
     if seconds is None:
         return "-"
     try:
@@ -168,7 +168,10 @@ def _time(seconds: int | None) -> str:
         return f"{seconds} s"
 
 
-_LEFT = ("status", "account", "update", "decision", "base", "model", "opened", "ended", "kind", "address", "in stores")
+_LEFT = (
+    *("status", "account", "update", "decision", "base", "model", "opened", "ended", "kind", "address", "in stores"),
+    *("time", "who", "previous", "hash", "what"),
+)
 
 
 def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedpact.cli.asking import ask_password
 from fedpact.cli.connection import open_blocks, open_ledger
@@ -22,6 +23,9 @@ from fedpact.service.loop import Outcome, run
 from fedpact.service.station import Station
 from fedpact.settings import Settings, key_file
 from fedpact.version import fedpact_version
+
+if TYPE_CHECKING:
+    from fedpact.store.several import SeveralBlocks
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +77,15 @@ def _run(role: str, settings: Settings, steps: Callable[[Station], Callable[[], 
         logger.info(
             "%s %s of %s on chain %d, fedpact %s", role, own, identity.contract, identity.chain_id, fedpact_version()
         )
+        stack.callback(_say_what_moved, blocks)
         return run(steps(station), poll=settings.poll, failed=figures.failed, went_well=station.took_step)
+
+
+def _say_what_moved(blocks: SeveralBlocks) -> None:
+    """What came from which store, once all is over: who gave what was fetched, and how much that was."""
+    stores = ((name, moved.bytes_read, moved.bytes_written) for name, moved in blocks.moved.items())
+    moved = [f"{name}: {read:,} bytes read, {written:,} written" for name, read, written in stores if read or written]
+    logger.info("moved: %s", "; ".join(moved) or "nothing")
 
 
 def _place(error: Exception) -> str:

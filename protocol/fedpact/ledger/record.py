@@ -32,6 +32,8 @@ from fedpact.store.cid import Cid
 FORMAT = "fedpact-ledger/1"
 DRY_RUN = "memory"
 """The kind of a record that is none: a dry run within one process."""
+CHAIN = "chain"
+"""The kind of a record that was read from a contract on its chain."""
 _MAX_LINE = 1 << 16
 _COUNTS = ("index", "expected")
 

@@ -7,7 +7,8 @@ of the package reads, and it returns nothing that it has not bounded and hashed.
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol, runtime_checkable
+from collections.abc import Generator
+from typing import Any, Protocol, runtime_checkable
 
 from fedpact.errors import BlockMismatch, BlockMissing
 from fedpact.store.cid import Cid
@@ -82,6 +83,22 @@ class Settling(Protocol):
 
         Raises:
             StoreError: it is not.
+        """
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """Somewhere that gives a file's bytes in one answer, which costs it less than block after block."""
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
+        """The bytes of a file from a place on, unverified, in pieces of any length, as they come; they may end early.
+
+        Returns:
+            To be closed by whoever reads it. None where it is better to ask for blocks.
+
+        Raises, between any two pieces:
+            StoreError: there will be no more.
         """
         ...
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
 
-from fedpact.store.blocks import Blocks, Settling, is_distant, keep
+from fedpact.store.blocks import Blocks, Settling, Streaming, is_distant, keep
 from fedpact.store.cid import Cid
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What went out of a store and into it since it was opened, in blocks and bytes."""
+    """What went out of a store and into it since it was opened: bytes, and blocks that came or went one by one."""
 
     blocks_read: int = 0
     bytes_read: int = 0
@@ -48,6 +51,17 @@ class CountedBlocks:
             old = self._moved
             self._moved = Moved(old.blocks_read + 1, old.bytes_read + len(data), old.blocks_written, old.bytes_written)
         return data
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
+        pieces = self.blocks.stream(root, start, length) if isinstance(self.blocks, Streaming) else None
+        return None if pieces is None else self._counted(pieces)
+
+    def _counted(self, pieces: Generator[bytes, Any, None]) -> Generator[bytes, Any, None]:
+        with closing(pieces):
+            for piece in pieces:
+                with self._lock:
+                    self._moved = replace(self._moved, bytes_read=self._moved.bytes_read + len(piece))
+                yield piece
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         self.blocks.put(cid, data)

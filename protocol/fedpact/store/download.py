@@ -13,8 +13,10 @@ from pathlib import Path
 
 from fedpact.files import continuing
 from fedpact.store.cid import Cid
-from fedpact.store.transfer import at_once, in_order
+from fedpact.store.transfer import in_order
 from fedpact.store.unixfs import LEAF, File, leaf_size
+
+_HASHING = 2  # Threads that hash what was there.
 
 
 def download(file: File, path: Path, check: Callable[[int, bytes], None] = lambda index, leaf: None) -> int:
@@ -30,24 +32,26 @@ def download(file: File, path: Path, check: Callable[[int, bytes], None] = lambd
         BlockMissing, BlockMismatch, InvalidDag: a leaf cannot be read.
         OSError: the file cannot be written, or another process is writing it.
     """
-    kept = 0
     with continuing(path) as descriptor:
+        there = os.fstat(descriptor).st_size
 
-        def missing(index: int) -> bytes | None:
-            there = os.pread(descriptor, leaf_size(file.size, index), index * LEAF)
-            found = len(there) == leaf_size(file.size, index) and Cid.of(there) == file.leaves[index]
-            leaf = there if found else file.leaf(index)
+        def is_right(index: int) -> bool:
+            leaf = os.pread(descriptor, leaf_size(file.size, index), index * LEAF)
+            if len(leaf) != leaf_size(file.size, index) or Cid.of(leaf) != file.leaves[index]:
+                return False
             check(index, leaf)
-            return None if found else leaf
+            return True
 
-        with closing(in_order(missing, range(len(file.leaves)), at_once(file))) as leaves:
-            for index, leaf in enumerate(leaves):
-                if leaf is None:
-                    kept += leaf_size(file.size, index)
-                else:
-                    _write(descriptor, leaf, index * LEAF)
+        old = range(min(-(-there // LEAF), len(file.leaves)))
+        with closing(in_order(is_right, old, _HASHING)) as found:
+            right = {index for index, it_is in zip(old, found, strict=True) if it_is}
+        missing = [index for index in range(len(file.leaves)) if index not in right]
+        with closing(file.each(missing)) as leaves:
+            for index, leaf in zip(missing, leaves, strict=True):
+                check(index, leaf)
+                _write(descriptor, leaf, index * LEAF)
         os.ftruncate(descriptor, file.size)
-    return kept
+    return sum(leaf_size(file.size, index) for index in right)
 
 
 def _write(descriptor: int, data: bytes, at: int) -> None:

@@ -13,6 +13,9 @@ import random
 import re
 import threading
 import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
 
 from fedpact.errors import BlockMissing, ContentError, InvalidCid, StoreError
 from fedpact.store.blocks import MAX_BLOCK, Discard, fetch
@@ -63,6 +66,17 @@ class KuboBlocks:
             raise StoreError(f"block {cid}: {self.name}: {error}") from None
         except NodeSilent as error:
             raise StoreError(f"block {cid}: {self.name}: {error}") from None
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
+        """As `Streaming.stream`; not while blocks are on their way, as it may need these."""
+        return None if self._pending else self._stream(root, start, length)
+
+    def _stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None]:
+        try:
+            with closing(self._node.cat(root, start, length, self._seconds)) as pieces:
+                yield from pieces
+        except (NodeRefused, NodeSilent) as error:
+            raise StoreError(f"{root}: {self.name}: {error}") from None
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         """As `Blocks.put`. The block is on its way then; `settle` says when it has arrived."""

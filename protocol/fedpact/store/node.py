@@ -9,7 +9,7 @@ Source: https://docs.ipfs.tech/reference/kubo/rpc/
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fedpact.store.cid import Cid
@@ -45,6 +45,14 @@ class NodeRpc(Protocol):
         Args:
             seconds: for which the node may look for it.
             offline: whether it is to look at home alone; not every node heeds that.
+        """
+        ...
+
+    def cat(self, root: Cid, start: int, length: int, seconds: float) -> Generator[bytes, Any, None]:
+        """The bytes of a file from a place on, unverified, in pieces, as they come; they may end early. To be closed.
+
+        Args:
+            seconds: that they may be behind a hundred kilobytes a second.
         """
         ...
 

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import httpcore
@@ -31,6 +31,7 @@ from fedpact.store.node import (
 _TRIES = 2  # The first may find a connection that the node was just closing.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 _FLOOR = 25_000  # Bytes of a block that come in a second, at least: some requests share the line.
+_STREAM_FLOOR = 100_000  # Bytes of a whole file, likewise.
 _SENT_FLOOR = 100_000  # Bytes that go in a second, at least.
 _MAX_ANSWER = 1 << 20
 _MAX_LINE = 1 << 16
@@ -78,6 +79,25 @@ class HttpNode:
             self._lines("version", {}, _GRACE)  # Is it that the node is silent, or that it has not found anything?
             raise NodeRefused("block not found in time") from None
         return b"".join(data)
+
+    def cat(self, root: Cid, start: int, length: int, seconds: float) -> Generator[bytes, Any, None]:
+        options = {"arg": root, "offset": start, "length": length}
+        left = most = seconds + _GRACE
+        try:
+            with self._slots, contextlib.ExitStack() as stack:
+                with self._deadline.within(left, step=left):
+                    coming = pieces(stack.enter_context(self._answer("cat", options)), length)
+                while True:
+                    began = time.monotonic()
+                    with self._deadline.within(left, step=left):
+                        piece = next(coming, b"")
+                    if not piece:
+                        return
+                    # Whoever reads may take his time; only the node's own counts.
+                    left = min(most, left - (time.monotonic() - began) + len(piece) / _STREAM_FLOOR)
+                    yield piece
+        except FAILURES as error:
+            raise NodeSilent(in_words(error)) from None
 
     def block_stat(self, cid: Cid, seconds: float) -> None:
         self._lines("block/stat", {"arg": cid} | _where(seconds, True), seconds)
@@ -169,6 +189,22 @@ class HttpNode:
     def _once(
         self, command: str, options: dict[str, Any], take: Callable[[httpcore.Response], bool], form: _Form | None
     ) -> None:
+        with self._answer(command, options, form) as response:
+            if take(response) and "chunked" in _header(response, b"transfer-encoding"):
+                last = response.extensions["network_stream"].get_extra_info(LAST_BYTES)
+                trailers = _TRAILERS.search(last or b"")
+                if trailers is None:  # They may say that the node failed.
+                    raise NodeSilent("answers with longer trailers than expected")
+                if error := _ERROR.search(trailers[1]):
+                    raise NodeRefused(in_short(error[1].decode("utf-8", "replace")))
+
+    @contextlib.contextmanager
+    def _answer(self, command: str, options: dict[str, Any], form: _Form | None = None) -> Iterator[httpcore.Response]:
+        """An answer whose head says that nothing is wrong so far.
+
+        Raises:
+            NodeRefused, NodeSilent: it says otherwise.
+        """
         url = self._base + command + "?" + "&".join(f"{name}={value}" for name, value in options.items())
         headers = self._headers + ([("Content-Length", "0")] if form is None else form.headers)
         content: Any = form  # Iterated anew for each try; httpcore asks for no more.
@@ -178,17 +214,10 @@ class HttpNode:
                 with contextlib.suppress(NodeSilent):  # It is of a proxy, maybe.
                     read_line(body)
                 raise NodeSilent(f"answers with HTTP status {response.status}")
-            found = {name.lower(): value for name, value in response.headers}
-            encoding = found.get(b"content-encoding", b"identity")[:80].decode("latin-1").strip().lower()
+            encoding = _header(response, b"content-encoding") or "identity"
             if encoding != "identity":
                 raise NodeSilent(f"Content-Encoding: expected identity, found {encoding!r}")
-            if take(response) and b"chunked" in found.get(b"transfer-encoding", b"").lower():
-                last = response.extensions["network_stream"].get_extra_info(LAST_BYTES)
-                trailers = _TRAILERS.search(last or b"")
-                if trailers is None:  # They may say that the node failed.
-                    raise NodeSilent("answers with longer trailers than expected")
-                if error := _ERROR.search(trailers[1]):
-                    raise NodeRefused(in_short(error[1].decode("utf-8", "replace")))
+            yield response
 
 
 class _Late(NodeSilent):
@@ -209,6 +238,12 @@ class _Form:
         # A header has to name a root; which does not matter, as nothing is pinned by it.
         yield from car(self._blocks[0][0], self._blocks)
         yield f"\r\n--{self._boundary}--\r\n".encode()
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    """What a header says, in small letters; nothing where there is none."""
+    found = next((value for each, value in response.headers if each.lower() == name), b"")
+    return found[:80].decode("latin-1").strip().lower()
 
 
 def _where(seconds: float, offline: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ import contextlib
 import io
 import ipaddress
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +55,15 @@ class ClientNode:
         with self._translated():
             found = self._client.block.get(cid, offline=offline, **_limits(seconds))
             return bytes(found[: MAX_BLOCK + 1])
+
+    def cat(self, root: Cid, start: int, length: int, seconds: float) -> Generator[bytes, Any, None]:
+        limits = {"timeout": (_GRACE, seconds + _GRACE), "opts": {"offset": start, "length": length}}
+        with self._translated(), self._client.cat(root, stream=True, **limits) as pieces:
+            for piece in pieces:
+                yield piece[:length]
+                length -= len(piece)
+                if length <= 0:
+                    return
 
     def block_stat(self, cid: Cid, seconds: float) -> None:
         with self._translated():

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 from fedpact.errors import BlockMismatch, BlockMissing, StoreError, Unreachable
 from fedpact.store.blocks import check, is_distant, keep
@@ -70,34 +71,37 @@ class SeveralBlocks:
         return any(is_distant(each) for each in self._stores)
 
     def get(self, cid: Cid) -> bytes:
-        """As `Blocks.get`: the bytes that the address stands for, where any store has them.
+        """As `Blocks.get`: the right bytes, where any store has them, otherwise what the first has instead.
 
-        Otherwise it is, in this order: an error where a store of one's own failed; `Unreachable` where somebody else's
-        gave no answer, as that one may have had them; wrong bytes where a store had such; missing.
+        Raises:
+            BlockMissing, StoreError: as `fetch`.
         """
-        return self._stores[0].get(cid) if len(self._stores) == 1 else self._read(cid)[0]
+        try:
+            return self._stores[0].get(cid) if len(self._stores) == 1 else self._first_right(cid)
+        except BlockMismatch:  # Nobody holds wrong bytes while others are asked, so they are read again.
+            for store in self._stores:
+                with contextlib.suppress(StoreError):
+                    return store.get(cid)
+            raise
 
     def fetch(self, cid: Cid) -> bytes:
-        """As `fedpact.store.fetch`, which calls this: the same as `get`, checked once."""
-        if len(self._stores) == 1:
-            return check(cid, self._stores[0].get(cid))
-        data, wrong = self._read(cid)
-        if wrong is not None:
-            raise wrong
-        return data
+        """As `fedpact.store.fetch`, which calls this: the bytes that the address stands for, where any store has them.
 
-    def _read(self, cid: Cid) -> tuple[bytes, BlockMismatch | None]:
-        """The right bytes, or wrong ones and what is wrong with them."""
-        wrong: tuple[bytes, BlockMismatch] | None = None
+        Otherwise it is, in this order: an error where a store of one's own failed; `Unreachable` where somebody else's
+        gave no answer, as that one may have had them; `BlockMismatch` where a store had wrong bytes; missing.
+        """
+        return check(cid, self._stores[0].get(cid)) if len(self._stores) == 1 else self._first_right(cid)
+
+    def _first_right(self, cid: Cid) -> bytes:
+        wrong: BlockMismatch | None = None
         failed: list[str] = []
         silent: Unreachable | None = None
         began = time.monotonic()
-        for place in sorted(range(len(self._stores)), key=lambda place: self._asked_last[place] > began):
-            store, data = self._stores[place], b""
+        for place in self._order(began):
+            store = self._stores[place]
             try:
                 with self._timed(place):
-                    data = store.get(cid)
-                    check(cid, data)
+                    data = check(cid, store.get(cid))
             except Unreachable as error:
                 self._note(store.name, str(error))
                 silent = silent or error.with_traceback(None)
@@ -111,20 +115,27 @@ class SeveralBlocks:
             except BlockMismatch as error:
                 self._note(store.name)
                 _log.warning("%s: %s", store.name, error)
-                # A trace would hold the bytes until they are collected.
-                wrong = wrong or (data, error.with_traceback(None))
+                wrong = wrong or error.with_traceback(None)  # A trace would hold the bytes while others are asked.
                 continue
             self._note(store.name)
             if place and self._writable:
                 self._keep(cid, data)
-            return data, None
+            return data
         if failed:
             raise StoreError(failed[0] if len(failed) == 1 else f"block {cid}: no store has it: {'; '.join(failed)}")
         if silent is not None:
             raise silent
         if wrong is not None:
-            return wrong
+            raise wrong
         raise BlockMissing(str(cid), ", ".join(each.name for each in self._stores))
+
+    def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
+        """As `Streaming.stream`, of the store that is asked first, which may have what another would have to send."""
+        return self._stores[self._order(time.monotonic())[0]].stream(root, start, length)
+
+    def _order(self, now: float) -> list[int]:
+        """The places of the stores as they are asked: those that rest are last."""
+        return sorted(range(len(self._stores)), key=lambda place: self._asked_last[place] > now)
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         for store in self._to_write(f"block {cid}"):

@@ -7,7 +7,8 @@ this machine by the caller alone. Who reads, and in which order, changes no resu
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ AT_ONCE = 16
 """Leaves of a distant store that are on their way, or wait to be taken: 16 MiB."""
 
 Key = TypeVar("Key", bound=Hashable)
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -97,6 +99,34 @@ class Ahead(Generic[Key, T]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Who is interrupted does not wait for a silent store: the process ends.
         self.close(wait=kind is None or not issubclass(kind, Interrupted | KeyboardInterrupt))
+
+
+def in_step(work: Callable[[S], T], items: Iterator[S], threads: int) -> Generator[T, Any, None]:
+    """`work` of each item on several threads, in order, while whoever takes the results reads the next ones."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="step") as pool:
+        under_way: deque[Future[T]] = deque()
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) > 2 * threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def cut(pieces: Iterable[bytes], sizes: Iterable[int]) -> Iterator[bytes]:
+    """The same bytes in other pieces, each of the size that it is to have; what does not fill one is left out."""
+    coming = iter(pieces)
+    held, length = deque[bytes](), 0
+    for size in sizes:
+        while length < size:
+            piece = next(coming, None)
+            if piece is None:
+                return
+            held.append(piece)
+            length += len(piece)
+        whole = b"".join(held)
+        held, length = deque([whole[size:]]), length - size
+        yield whole[:size]
 
 
 def in_order(work: Callable[[Key], T], items: Sequence[Key], threads: int) -> Generator[T, Any, None]:

@@ -11,14 +11,14 @@ Sources: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/sp
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fedpact.errors import InvalidCid, InvalidDag
-from fedpact.store.blocks import Blocks, Settling, fetch, is_distant, keep
+from fedpact.errors import InvalidCid, InvalidDag, StoreError
+from fedpact.store.blocks import Blocks, Settling, Streaming, fetch, is_distant, keep
 from fedpact.store.cid import Cid, Codec
-from fedpact.store.transfer import at_once, in_order
+from fedpact.store.transfer import at_once, cut, in_order, in_step
 
 LEAF = 1 << 20
 """Bytes of every leaf but the last (1 MiB)."""
@@ -26,7 +26,8 @@ LINKS = 1024
 """Links of a node at most."""
 _NODE = 1 << 16  # Bytes of a node at most. The largest of ours, a full one high up, has less than 60,000.
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
-_HASHING = 2  # Threads that hash what is to be written.
+_HASHING = 2  # Threads that hash what is to be written, or comes in a row.
+_STREAMED = 4  # Leaves in a row for which a store is asked at once, where it gives files.
 _WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
 
 
@@ -85,7 +86,33 @@ class File:
         Args:
             indexes: which, no two equal; all where it is not given.
         """
-        return in_order(self.leaf, range(len(self.leaves)) if indexes is None else indexes, at_once(self))
+        wanted = range(len(self.leaves)) if indexes is None else indexes
+        came = 0
+        with closing(self._streamed(wanted)) as leaves:
+            for leaf in leaves:
+                yield leaf
+                came += 1
+        yield from in_order(self.leaf, wanted[came:], at_once(self))
+
+    def _streamed(self, wanted: Sequence[int]) -> Generator[bytes, Any, None]:
+        """Leaves in a row, verified, in one answer of the store, as far as it gives such and they are right. What is
+        wrong or missing is asked for by its address, and whoever is asked says what is wrong with it."""
+        if len(wanted) < _STREAMED or list(wanted) != list(range(wanted[0], wanted[0] + len(wanted))):
+            return
+        start, stop = wanted[0] * LEAF, min((wanted[-1] + 1) * LEAF, self.size)
+        if not isinstance(self.blocks, Streaming) or not (pieces := self.blocks.stream(self.root, start, stop - start)):
+            return
+
+        def hashed(leaf: bytes) -> tuple[Cid, bytes]:
+            return Cid.of(leaf), leaf
+
+        with closing(pieces), suppress(StoreError):
+            sizes = (leaf_size(self.size, index) for index in wanted)
+            with closing(in_step(hashed, cut(pieces, sizes), _HASHING)) as coming:
+                for index, (cid, leaf) in zip(wanted, coming, strict=False):
+                    if cid != self.leaves[index]:
+                        return
+                    yield leaf
 
     def pieces(self, start: int, stop: int) -> Generator[bytes, Any, None]:
         """Bytes `start` to `stop`, as far as the file has them, leaf by leaf, and no leaf besides. Raises as `leaf`."""
