@@ -53,7 +53,7 @@ def repair(view: View, found: Sequence[Artifact], blocks: SeveralBlocks, *, thre
     derived: dict[int, str] = {}  # Of a round: why it could not be; empty where it could.
     files = [each for each in found if not each.malformed]  # What is no file cannot be brought back.
     for each, here in zip(files, [_is_whole(blocks, each) for each in files], strict=True):
-        why = _hold(blocks, each)
+        why = _hold(blocks, each, here=here)
         if not why:
             done.whole += here
             if not here:
@@ -105,10 +105,11 @@ def _is_whole(blocks: SeveralBlocks, each: Artifact) -> bool:
     return False
 
 
-def _hold(blocks: SeveralBlocks, each: Artifact) -> str:
+def _hold(blocks: SeveralBlocks, each: Artifact, *, here: bool = False) -> str:
     """Reads it from wherever it is, which keeps it, and pins it; returns why that cannot be, if it cannot."""
     try:
-        _read(blocks, each)
+        if not here:
+            _read(blocks, each)
         blocks.pin(each.cid)
     except (StoreError, ContentError) as error:
         return str(error)
