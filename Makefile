@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-nodes check bench bench-ipfs attacks chaos machine gas contracts clean
+.PHONY: demo test test-nodes check bench bench-ipfs attacks chaos machine gas contracts reference clean
 
 demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits; then an audit.
 	@$(BIN)/python scripts/demo.py
@@ -44,6 +44,9 @@ contracts: export NODE_PATH = $(CURDIR)/.cache/nodes/node_modules
 contracts: $(VENV)/test $(VENV)/nodes  ## Recompiles the contract into the artifact that the package ships, and its reference.
 	$(BIN)/python scripts/compile_contracts.py --solc scripts/solcjs
 	$(BIN)/python scripts/contract_reference.py --solc scripts/solcjs
+
+reference: $(VENV)/user  ## Rewrites docs/reference from the code: commands, settings, charter, manifest, errors.
+	$(BIN)/python scripts/reference.py
 
 clean:  ## Removes what the other commands set up.
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ def main() -> None:
         flags = {"rpc": [arguments.rpc], "key_file": arguments.key_file, "store": arguments.store}
         outcome, record = found_federation(arguments.federation, flags, record=arguments.record, again=arguments.again)
     except FedpactError as error:
-        print(f"deploy.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"deploy.py: error: {' '.join(error.in_full.split())}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("deploy.py: interrupted; the same command continues, without --again", file=sys.stderr)

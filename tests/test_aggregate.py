@@ -312,9 +312,9 @@ def test_without_any_good_update_there_is_no_model(tmp_path: Path) -> None:
 
 
 BAD_INPUT: dict[str, tuple[list[str], str]] = {
-    "no rule": (["u"], "Missing option '--rule'"),
-    "no output": (["--rule", "fedavg", "u"], "Missing option '--output'"),
-    "no updates": (["--rule", "fedavg", "-o", "m"], "Missing argument 'UPDATE'"),
+    "no rule": (["u"], "aggregate: expected --rule NAME, found none"),
+    "no output": (["--rule", "fedavg", "u"], "aggregate: expected --output MODEL, found none"),
+    "no updates": (["--rule", "fedavg", "-o", "m"], "aggregate: expected UPDATE, found none"),
     "an unknown rule": (["--rule", "mean", "u", "-o", "m"], "rule: expected one of fedavg, median, trimmed_mean, "),
     "a rule of nobody": (["--rule", "acme.mean", "u", "-o", "m"], "rule: expected one of fedavg, median"),
     "a parameter too few": (

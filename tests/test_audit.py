@@ -323,7 +323,10 @@ def test_a_head_that_is_none(copy: Copy, head: str) -> None:
 def test_a_directory_without_a_federation(tmp_path: Path) -> None:
     """What is there instead is said."""
     (tmp_path / "notes.txt").write_text("hello")
-    for directory, says in ((tmp_path, "notes.txt"), (tmp_path / "none", "not a directory")):
+    for directory, says in (
+        (tmp_path, "notes.txt"),
+        (tmp_path / "none", "expected a directory that a simulation left, found none"),
+    ):
         done = fedpact("audit", directory)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert says in done.stderr

@@ -131,7 +131,7 @@ def test_a_share_of_one_is_a_full_audit(history: History, tmp_path: Path) -> Non
         (("--sample", "9" * 10_000), "at most 1, found '" + "9" * 80 + "'"),
         (("--sample", "0.5", "--seed", "-1"), "seed: expected a whole number from 0 to 2^64 - 1, found -1"),
         (("--sample", "0.5", "--seed", str(1 << 64)), "seed: expected a whole number from 0 to 2^64 - 1, found 18446"),
-        (("--sample", "0.5", "--seed", "x"), "Invalid value for '--seed'"),
+        (("--sample", "0.5", "--seed", "x"), "audit: --seed: expected a whole number, found 'x'"),
         (("--seed", "5"), "seed: expected with --sample, whose blocks it draws"),
     ],
 )

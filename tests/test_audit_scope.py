@@ -110,7 +110,7 @@ def test_a_broken_record_is_a_finding_even_where_the_range_is_beyond_the_break(h
         (("--from", "0"), f"from: expected a round, 1 to {LAST_ROUND}, found 0"),
         (("--from", "-1"), f"from: expected a round, 1 to {LAST_ROUND}, found -1"),
         (("--to", str(10**30)), f"to: expected a round, 1 to {LAST_ROUND}, found {10**30}"),
-        (("--to", "x"), "Invalid value for '--to'"),
+        (("--to", "x"), "audit: --to: expected a whole number, found 'x'"),
         (("--jobs", "0"), "jobs: expected 1 to 1024, found 0"),
         (("--jobs", "1025"), "jobs: expected 1 to 1024, found 1025"),
         (("--threads", "0"), "threads: expected 1 to 1024, found 0"),

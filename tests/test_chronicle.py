@@ -225,7 +225,7 @@ def test_a_dry_run_is_said_to_be_none(tmp_path: Path) -> None:
     """As everywhere; and a directory that holds nothing is refused."""
     History(tmp_path / "run").save("memory")
     assert record(tmp_path / "run").splitlines()[-1] == "note: no record: a dry run within one process"
-    with pytest.raises(InputError, match=r"nowhere: not a directory$"):
+    with pytest.raises(InputError, match=r"nowhere: expected a directory that a simulation left, found none$"):
         record(tmp_path / "nowhere")
 
 

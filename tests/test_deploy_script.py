@@ -18,6 +18,7 @@ from chains import ACCOUNTS, KEYS
 from deployments import CHARTER, COORDINATORS, MEMBERS, write_federation
 from fedpact.keys import write_keystore
 from fedpact.ledger.artifact import federation
+from fedpact.ledger.endpoints import NoAnswer
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import read_small
@@ -160,7 +161,7 @@ def test_the_command_goes_on_where_the_script_ended(anvil: Web3, folder: Path) -
     assert (second["contract"], second["deployed"], second["appointed"]) == (first["contract"], False, 1)
     assert read_small(DirectoryBlocks(folder / "another"), Cid.parse(first["charter"]), 1 << 20) == CHARTER.encode()
     other = fedpact("deploy", "federation.toml", "--chain-id", "5", cwd=folder)
-    said = f"fedpact: error: rpc: eth_chainId: {_url(anvil)}: expected chain 5, found chain 31337\n"
+    said = f"fedpact: error: rpc: eth_chainId: {_url(anvil)}: expected chain 5, found chain 31337; {NoAnswer.advice}\n"
     assert (other.returncode, other.stderr) == (1, said)
 
 

@@ -18,7 +18,7 @@ from fedpact.cli.application import application
 from fedpact.derivation import derive
 from fedpact.errors import FedpactError
 from fedpact.ledger.actions import OpenRound, Publish, Submit
-from fedpact.ledger.endpoints import connect
+from fedpact.ledger.endpoints import NoAnswer, connect
 from fedpact.ledger.ethereum import EthereumLedger
 from fedpact.ledger.facts import NO_TERMS, Address, RoundNumber, Update, address
 from fedpact.ledger.port import Follower
@@ -66,7 +66,7 @@ class Place:
                 code = application()(list(arguments), prog_name="fedpact", standalone_mode=False)
             except FedpactError as error:
                 code = error.exit_code
-                err.write(f"fedpact: error: {error}\n")
+                err.write(f"fedpact: error: {error.in_full}\n")
         return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
     def answer(self, *arguments: str, key: int = 0) -> Any:
@@ -148,7 +148,10 @@ def test_the_owner_says_who_may_act_and_saying_it_twice_is_harmless(place: Place
 def test_a_refusal_is_its_one_line(place: Place) -> None:
     """With exit code 1, and nothing is paid for it; what cannot be used has exit code 2."""
     before = connect(place.url).eth.get_balance(KEYS[7].address)
-    assert place.refused("federation", "admit", STRANGER, key=7) == f"{STRANGER} is not the owner, {OWNER}"
+    assert (
+        place.refused("federation", "admit", STRANGER, key=7)
+        == f"{STRANGER} is not the owner, {OWNER}; the owner's key is needed (--key-file)"
+    )
     assert place.refused("federation", "accept", key=7).startswith(f"{STRANGER} was not offered the ownership")
     assert connect(place.url).eth.get_balance(KEYS[7].address) == before
     slip = Web3.to_checksum_address(STRANGER).swapcase().replace("0X", "0x")
@@ -232,7 +235,10 @@ def test_the_ownership_passes_to_who_accepts_it(place: Place) -> None:
     assert place.answer("federation", "show")["pending_owner"] == STRANGER
     assert place.answer("federation", "accept", key=7)["done"] == [f"accepted: the owner is {STRANGER}"]
     assert place.answer("federation", "accept", key=7)["sent"] == []
-    assert place.refused("federation", "admit", STRANGER) == f"{OWNER} is not the owner, {STRANGER}"
+    assert (
+        place.refused("federation", "admit", STRANGER)
+        == f"{OWNER} is not the owner, {STRANGER}; the owner's key is needed (--key-file)"
+    )
 
 
 def test_rounds_and_their_models(place: Place) -> None:
@@ -262,7 +268,10 @@ def test_rounds_and_their_models(place: Place) -> None:
     ]
     lines = place.run("round", "2").stdout.splitlines()
     assert any("excluded (wrong_header)" in line for line in lines)
-    assert place.refused("round", "9", code=2) == "round 9: expected one that was opened, found 1 to 3"
+    assert (
+        place.refused("round", "9", code=2)
+        == "round 9: expected one that was opened, found 1 to 3; fedpact rounds lists them"
+    )
 
     got = place.answer("model", "get", "-o", "model.safetensors")
     assert (got["round"], got["model"], got["stands"]) == (2, str(second.model), True)
@@ -344,14 +353,14 @@ def test_one_tensor_of_a_model(place: Place) -> None:
 def test_what_is_no_federation_is_one_line(place: Place) -> None:
     """A dead node, another chain, an address without the contract; nobody is asked for a password before."""
     done = fedpact("federation", "show", "--rpc", "http://127.0.0.1:1/SECRET", cwd=place.directory)
-    said = "fedpact: error: rpc: eth_chainId: http://127.0.0.1:1: no connection (ConnectionError)\n"
+    said = f"fedpact: error: rpc: eth_chainId: http://127.0.0.1:1: no connection (ConnectionError); {NoAnswer.advice}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     assert place.refused("rounds", "--contract", STRANGER) == (
-        f"contract {STRANGER}: expected the code of a federation, found no code"
+        f"contract {STRANGER}: expected the code of a federation, found no code on chain {place.deployed['chain_id']}"
     )
     chain = place.deployed["chain_id"]
     refused = place.refused("rounds", "--contract", place.contract, "--chain-id", "5")
     assert refused.startswith("rpc: eth_chainId: http://127.0.0.1:")
-    assert refused.endswith(f": expected chain 5, found chain {chain}")
+    assert refused.endswith(f": expected chain 5, found chain {chain}; {NoAnswer.advice}")
     assert place.refused("rounds", "--chain-id", "5", code=2).startswith(f"chain_id: expected {chain}, as federation")
     assert place.refused("federation", "accept", "--contract", "none.json", code=2).startswith("contract: expected an")

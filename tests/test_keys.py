@@ -29,13 +29,13 @@ def _never() -> str:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "No such file or directory"),
+        (None, "expected a keystore, found no file; fedpact key new makes one"),
         (SECRET[:-1].encode(), "expected a keystore or a key of 64 hexadecimal digits, found something else"),
         (b"00" * 32, "expected a keystore or a key of 64 hexadecimal digits, found something else"),
         (b"\xff\xfe", "found bytes that are no text"),
         (b"{" + SECRET.encode(), "not JSON"),
-        (json.dumps({"version": 3, "crypto": {"kdf": SECRET}}).encode(), "not a keystore of version 3"),
-        (b"{}", "not a keystore of version 3"),
+        (json.dumps({"version": 3, "crypto": {"kdf": SECRET}}).encode(), "expected a keystore of version 3"),
+        (b"{}", "expected a keystore of version 3"),
         (b"5e" * 40_000, "expected at most 65536 bytes"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_keystore_without_a_usable_key_is_refused_and_not_quoted(
     file.write_text(json.dumps(Account.encrypt(SECRET, "x", kdf="pbkdf2", iterations=2)))
     # No library makes such a keystore; somebody could.
     monkeypatch.setattr(Account, "decrypt", lambda *_: bytes.fromhex(secret))
-    with pytest.raises(InputError, match="not a keystore of version 3 with a key") as raised:
+    with pytest.raises(InputError, match="expected a keystore of version 3 with a key, found something else") as raised:
         read_account(file, {"FEDPACT_PASSWORD": "x"}, _never)
     assert raised.value.__suppress_context__
     assert secret[:16] not in str(raised.value)
@@ -209,7 +209,8 @@ def test_without_a_terminal_nobody_is_asked(tmp_path: Path) -> None:
     done = fedpact("key", "new", "a.json", cwd=tmp_path, typed="")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "fedpact: error: password: expected the variable FEDPACT_PASSWORD or a terminal to ask on, found neither\n"
+        "fedpact: error: password: expected --password-file, the variable FEDPACT_PASSWORD or a terminal to ask on, "
+        "found none\n"
     )
     assert not list(tmp_path.iterdir())
 

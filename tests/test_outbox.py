@@ -171,7 +171,7 @@ def test_an_account_without_money_is_named(journal: Path) -> None:
     with running() as web3:
         ask(web3, "anvil_setBalance", SENDER, hex(10**9))
         party = Party(Anvil(web3), journal)
-        said = rf"^balance of {SENDER}: expected at least 0\.0\d+ ether, found 0\.000000001 ether$"
+        said = rf"^balance of {SENDER}: expected at least 0\.0\d+ ether, found 0\.000000001 ether: send it more$"
         with pytest.raises(LedgerError, match=said):
             party.post(b"x")
         assert list(journal.iterdir()) == []
@@ -184,7 +184,9 @@ def test_nothing_is_sent_while_the_base_fee_is_above_the_cap(node: Node, journal
     """It waits, then says what the base fee is, what the cap, and what to do; when the fee has fallen it goes out."""
     node.base_fee(50 * GWEI)
     party = Party(node, journal, replace(HASTE, receipt=0.2), Fees(20 * GWEI))
-    said = "^base fee: expected at most the cap of 20 gwei, found 50 gwei for 0 s: wait, or raise the cap$"
+    said = (
+        "^base fee: expected at most the cap of 20 gwei, found 50 gwei for 0 s: wait, or raise the cap \\(--max-fee\\)$"
+    )
     with pytest.raises(LedgerError, match=said):
         party.post(b"x")
     assert list(journal.iterdir()) == []

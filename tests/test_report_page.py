@@ -394,7 +394,7 @@ def test_the_page_is_written_and_the_audit_failed(run: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["no-such-directory"], "no-such-directory: not a directory"),
+        (["no-such-directory"], "no-such-directory: expected a directory that a simulation left, found none"),
         (["{run}", "--no-audit", "--head", "0x" + "00" * 32], "head: expected without --no-audit"),
     ],
 )

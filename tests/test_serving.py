@@ -83,7 +83,11 @@ def _dead() -> str:
 
 DEAD = _dead()
 CASES: dict[str, tuple[dict[str, Any], int, str]] = {
-    "no key": ({"key_file": "absent"}, 2, r"^key file .*absent: No such file or directory$"),
+    "no key": (
+        {"key_file": "absent"},
+        2,
+        r"^key file .*absent: expected a keystore, found no file; fedpact key new makes one$",
+    ),
     "a wrong password": (
         {"key_file": "keystore", "variables": {"FEDPACT_PASSWORD": "SECRET"}},
         2,
@@ -92,9 +96,13 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "nobody to ask for a password": (
         {"key_file": "keystore"},
         2,
-        r"^password: expected the variable FEDPACT_PASSWORD or",
+        r"^password: expected --password-file, the variable FEDPACT_PASSWORD or",
     ),
-    "no contract there": ({"contract": ACCOUNTS[7]}, 1, f"^contract {ACCOUNTS[7]}: expected the code of a .* no code$"),
+    "no contract there": (
+        {"contract": ACCOUNTS[7]},
+        1,
+        f"^contract {ACCOUNTS[7]}: expected the code of a .* no code on chain 31337$",
+    ),
     "no contract named": ({"contract": None}, 2, "^contract: expected --contract, the variable FEDPACT_CONTRACT or"),
     "no node": ({"rpc": [f"{DEAD}/SECRET"]}, 1, f"^rpc: .*{DEAD}: no connection"),
     "two nodes, both dead": ({"rpc": [f"{DEAD}/SECRET", f"{DEAD}/S"]}, 1, f"^rpc: .*{DEAD}: no connection.*; http"),
@@ -140,8 +148,10 @@ def test_code_of_another_version_is_refused(
     code = bytearray(federation.web3.eth.get_code(Web3.to_checksum_address(federation.ledger.identity.contract)))
     code[-1] ^= 1
     ask(federation.web3, "anvil_setCode", ACCOUNTS[6], "0x" + code.hex())
-    expected = f"contract {ACCOUNTS[6]}: expected the code of a federation, found {len(code)} bytes of other code"
-    assert refusal(role, contract=ACCOUNTS[6]) == (1, expected)
+    expected = (
+        f"contract {ACCOUNTS[6]}: expected the code of a federation, found {len(code)} bytes of other code on chain "
+    )
+    assert refusal(role, contract=ACCOUNTS[6]) == (1, f"{expected}{federation.ledger.identity.chain_id}")
 
 
 @pytest.mark.parametrize("role", ["coordinator", "silo"])

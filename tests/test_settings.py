@@ -187,7 +187,8 @@ def test_what_a_command_needs_it_says() -> None:
     with pytest.raises(InputError) as raised:
         settings.need("contract")
     assert str(raised.value) == (
-        "contract: expected --contract, the variable FEDPACT_CONTRACT or contract in fedpact.toml, found none"
+        "contract: expected --contract, the variable FEDPACT_CONTRACT or contract in fedpact.toml, found none; "
+        "fedpact deploy founds one, and writes a record that names it"
     )
     with pytest.raises(InputError, match="rpc: expected --rpc"):
         settings.need("rpc")

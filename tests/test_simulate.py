@@ -242,7 +242,7 @@ BAD_INPUT = {
     ),
     "no silos": (["digits", "--silos", "0"], "silos: expected 1 to 65535, found 0"),
     "negative silos": (["digits", "--silos", "-3"], "silos: expected 1 to 65535, found -3"),
-    "words for silos": (["digits", "--silos", "many"], "Invalid value for '--silos'"),
+    "words for silos": (["digits", "--silos", "many"], "simulate: --silos: expected a whole number, found 'many'"),
     "more silos than samples": (["diabetes", "--silos", "500"], "expected at most 221 (diabetes has 442 samples"),
     "no rounds": (["digits", "--rounds", "0"], "rounds: expected 1 to 1000000000, found 0"),
     "negative seed": (["digits", "--seed", "-1"], "seed: expected 0 to"),
@@ -293,8 +293,8 @@ BAD_INPUT = {
     "no skew": (["digits", "--skew", "0"], "skew: expected a positive number, found 0.0"),
     "skew not a number": (["digits", "--skew", "nan"], "skew: expected a positive number, found nan"),
     "no such charter": (["digits", "--charter", "none.toml"], "charter none.toml: No such file or directory"),
-    "no such option": (["digits", "--silo", "3"], "No such option: --silo"),
-    "no task": ([], "Missing argument 'TASK'"),
+    "no such option": (["digits", "--silo", "3"], "simulate: option --silo: unknown; did you mean --silos?"),
+    "no task": ([], "simulate: expected TASK, found none"),
 }
 
 

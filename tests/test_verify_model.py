@@ -279,7 +279,7 @@ def test_a_record_that_is_broken_cannot_be_asked(history: History, tmp_path: Pat
     ledger = directory / "ledger.jsonl"
     good = (history.directory / "ledger.jsonl").read_bytes()
     assert "empty" in _refused(file, directory)
-    assert "not a directory" in _refused(file, directory / "none")
+    assert "expected a directory that a simulation left, found none" in _refused(file, directory / "none")
     entries = history.ledger.read(Cursor()).entries
     shorter = Record(IDENTITY, "test", (*entries[:-2], entries[-1]))
     record.write(ledger, shorter)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 from fedpact.artifacts.mistakes import read_toml
 from fedpact.errors import InputError
+from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +40,15 @@ class Data:
 
 
 class Table(BaseModel):
-    """What a file says of its table."""
+    """What a file says of its table.
+
+    Attributes:
+        data: the CSV file: numbers, under a line of names; relative to this file.
+        target: the column to learn. All others are features, in the order of the file.
+        classes: how many classes the target has, from 0 on; 0 where it is a number.
+        held_out: every so many-th sample is held out, to score models on.
+        scale: features are divided by this: a constant that all silos agreed on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -74,7 +83,9 @@ def _read(path: Path, settings: Table) -> Data:
             names = [name.strip().strip('"') for name in lines.readline().split(",")]
             if settings.target not in names:
                 shown = ", ".join(names)[:200]
-                raise InputError(f"{path}: target: expected one of the columns {shown}, found {settings.target!r}")
+                near = did_you_mean(settings.target, names)
+                found = f"{settings.target!r}{near}"
+                raise InputError(f"{path}: target: expected one of the columns {shown}, found {found}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Of a file without samples, which is refused below.
                 table = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2)
@@ -87,8 +98,11 @@ def _read(path: Path, settings: Table) -> Data:
             f"{path}: expected {len(names)} numbers in each of at least {settings.held_out} lines, "
             f"found {table.shape[0]} lines of {table.shape[1]}"
         )
-    if not np.isfinite(table).all():
-        raise InputError(f"{path}: a number is not finite")
+    lost = np.argwhere(~np.isfinite(table))
+    if len(lost):
+        line, place = lost[0]
+        found = f"found {table[line, place]}"
+        raise InputError(f"{path}: sample {line + 1}: {names[place][:80]}: expected a finite number, {found}")
     column = names.index(settings.target)
     features = np.delete(table, column, axis=1) / settings.scale
     targets = _targets(path, table[:, column], settings)
@@ -100,6 +114,8 @@ def _targets(path: Path, column: NDArray[np.float64], settings: Table) -> NDArra
     if not settings.classes:
         return column
     whole = column.astype(np.int64)
-    if (whole != column).any() or whole.min() < 0 or whole.max() >= settings.classes:
-        raise InputError(f"{path}: {settings.target}: expected classes from 0 to {settings.classes - 1}")
+    wrong = (whole != column) | (whole < 0) | (whole >= settings.classes)
+    if wrong.any():
+        expected = f"expected classes from 0 to {settings.classes - 1}"
+        raise InputError(f"{path}: {settings.target}: {expected}, found {column[wrong][0]:g}")
     return whole

@@ -7,6 +7,7 @@ The factory is called with the path of the silo's own configuration file, or non
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +43,7 @@ def load_trainer(name: str, file: Path | None, config: Config, directory: Path |
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             place = "the working directory" if directory is None else directory
-            near = _EXTRAS.get(error.name or "") or did_you_mean(
-                error.name or "", sorted(path.stem for path in Path(here).glob("*.py"))
-            )
+            near = _EXTRAS.get(error.name or "") or _module_like(error.name or "", Path(here))
             raise InputError(
                 f"trainer {name}: no module {error.name!r}, neither installed nor in {place}{near}"
             ) from None
@@ -60,6 +59,13 @@ def load_trainer(name: str, file: Path | None, config: Config, directory: Path |
         if not callable(getattr(trainer, method, None)):
             raise InputError(f"trainer {name}: expected an object with fit and evaluate, found one without {method}")
     return trainer
+
+
+def _module_like(name: str, directory: Path) -> str:
+    """A module that may have been meant: of the package that the name begins with, or of a directory."""
+    package, dot, _ = name.rpartition(".")
+    places = getattr(sys.modules.get(package), "__path__", [str(directory)] if not dot else [])
+    return did_you_mean(name, [f"{package}{dot}{each.name}" for each in pkgutil.iter_modules(places)])
 
 
 @contextmanager

@@ -11,12 +11,12 @@ repeated.
 
 The charter's section `trainer`:
 
-    name           softmax_regression, linear_regression or perceptron
+    name           what is trained: softmax_regression, linear_regression or perceptron
     epochs         passes over the silo's data in a round
     batch_size     samples of a step
-    learning_rate  a decimal as text
-    seed           for shuffling
-    hidden         (perceptron) units of the hidden layer
+    learning_rate  how far a step goes, a decimal as text
+    seed           what the samples are shuffled with
+    hidden         units of the hidden layer; of a perceptron alone
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from fedpact.artifacts.weights import Weights
 from fedpact.errors import CharterError
+from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.base import is_classifier
@@ -120,11 +121,13 @@ def _arrays(estimator: Any) -> dict[str, NDArray[np.floating[Any]]]:
 def _estimator(config: Config, classes: int) -> Any:
     name = config.get("name")
     if name not in TRAINERS:
-        raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}")
+        near = did_you_mean(str(name), TRAINERS)
+        raise CharterError(f"trainer.name: expected one of {', '.join(TRAINERS)}, found {name!r}{near}")
     known = ["name", "epochs", "batch_size", "learning_rate", "seed", *(["hidden"] if name == "perceptron" else [])]
     for setting in config:
         if setting not in known:
-            raise CharterError(f"trainer.{setting}: {name} has the settings {', '.join(known)}")
+            near = did_you_mean(setting, known)
+            raise CharterError(f"trainer.{setting}: {name} has the settings {', '.join(known)}{near}")
     if (name == "softmax_regression" and not classes) or (name == "linear_regression" and classes):
         raise CharterError(f"trainer.name: {name} does not fit the task, which has {classes or 'no'} classes")
     settings = {

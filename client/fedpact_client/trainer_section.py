@@ -20,7 +20,7 @@ def whole(config: Config, name: str, default: int | None = None) -> int:
     value = config.get(name, default)
     least = 0 if name == "seed" else 1
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {value!r}")
+        raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {_found(value)}")
     return value
 
 
@@ -32,7 +32,7 @@ def positive(config: Config, name: str) -> float:
     """
     number = _number(config.get(name))
     if number is None or number == 0:
-        raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {config.get(name)!r}")
+        raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {_found(config.get(name))}")
     return number
 
 
@@ -44,8 +44,12 @@ def decimal(config: Config, name: str, default: str) -> float:
     """
     number = _number(config.get(name, default))
     if number is None:
-        raise CharterError(f"trainer.{name}: expected a decimal from 0 as text, found {config.get(name)!r}")
+        raise CharterError(f"trainer.{name}: expected a decimal from 0 as text, found {_found(config.get(name))}")
     return number
+
+
+def _found(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:80]
 
 
 def _number(value: object) -> float | None:

@@ -26,13 +26,14 @@ from fedpact.ledger.events import Event
 from fedpact.ledger.facts import FOREVER, ZERO_ADDRESS, Address, Limits, RoundNumber
 from fedpact.ledger.view import Status, View
 from fedpact.store.cid import Cid
+from fedpact.suggestion import did_you_mean
 
 BATCH = 200
 """Members that one transaction admits at most: some 10 million gas."""
 
 
 class Pointless(FedpactError):
-    """Something that cannot be asked of this federation."""
+    """Something that cannot be asked of this federation as it is now: to remove who is no member, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,11 @@ def remove(view: View, account: Address) -> Todo:
     """
     member = view.members.get(account)
     if member is None:
-        raise Pointless(f"{account}: expected a member, found an account that was never admitted")
+        near = did_you_mean(account, view.members, likeness=0.9)
+        raise Pointless(
+            f"{account}: expected a member, found an account that was never admitted"
+            + (near or "; fedpact federation show lists the members")
+        )
     if member.until != FOREVER:
         return Todo(notes=[f"{account} is no member any more"])
     left = view.member_count - 1

@@ -8,6 +8,7 @@
     │   ├── InvalidCid                   text or bytes that are no address of ours
     │   ├── BlockMismatch                a block that does not hash to its address
     │   ├── InvalidDag                   a root that is not the DAG of a file of the expected size
+    │   │   └── Unusable                 a file of weights that no rule can take (`fedpact.weights_file`)
     │   ├── InvalidWeights               bytes that are not the weights that the charter fixes
     │   ├── InvalidStart                 a base model, or an optimiser's state, that no round can go on from
     │   └── InvalidDocument              bytes that are no canonical JSON document of the expected format
@@ -22,15 +23,19 @@
     │   ├── RequestRefused               a request that a node answered with an error (`fedpact.ledger.node`)
     │   ├── NotTaken                     a transaction that a node refused to take (`fedpact.ledger.transactions`)
     │   ├── Superseded                   a transaction whose nonce another has (`fedpact.ledger.outbox`)
-    │   └── ContractRejected             the contract refused; one class per error (`fedpact.ledger.rejections`)
+    │   └── ContractRejected             the contract refused; one `Rejection` per error (`fedpact.ledger.rejections`)
     ├── RuleFailed                    1  a rule that made no model of good updates
     ├── WrongArithmetic               1  a process that does not compute as IEEE 754 says
-    └── TrainingFailed                1  a trainer that gave no usable update
+    ├── TrainingFailed                1  a trainer that gave no usable update
+    ├── TooFew                        1  fewer usable files than a rule needs (`fedpact.offline`)
+    ├── Pointless                     1  what cannot be asked of a federation as it is now (`fedpact.administration`)
+    └── NotChecked                    2  a check that could not be carried out (`fedpact.cli.options`)
 
     Interrupted                     130  the user or the system asked to stop; like KeyboardInterrupt it is no Exception
 
 The number is the exit code of a command that ends with the error. `str(error)` is one line that names the thing, what
-was expected and what was found.
+was expected and what was found; where the kind of the error alone says what helps, that is its `advice`, which a
+command adds to the line.
 """
 
 from __future__ import annotations
@@ -40,6 +45,13 @@ class FedpactError(Exception):
     """Something that the user can act on."""
 
     exit_code = 1
+    advice = ""
+
+    @property
+    def in_full(self) -> str:
+        """The error as a command says it: with what to do next, where its kind tells."""
+        line = str(self)
+        return f"{line}{' ' if line.endswith('?') else '; '}{self.advice}" if self.advice else line
 
 
 class InputError(FedpactError):
@@ -54,6 +66,8 @@ class CharterError(InputError):
 
 class NotInstalled(InputError):
     """A rule that a charter names, and that is not installed here. Nothing is wrong with the charter."""
+
+    advice = "fedpact rules lists what is installed"
 
 
 class ContentError(FedpactError):
@@ -119,6 +133,8 @@ class BlockMissing(StoreError):
         cid: the address that was asked for.
     """
 
+    advice = "--store names a store that has it"
+
     def __init__(self, cid: str, store: str) -> None:
         super().__init__(f"block {cid}: not in {store}")
         self.cid = cid
@@ -132,6 +148,8 @@ class Unreachable(BlockMissing):
         cid: the address that was asked for.
     """
 
+    advice = "try again later, or name another store with --store"
+
     def __init__(self, cid: str, why: str) -> None:
         StoreError.__init__(self, f"block {cid}: {why}")
         self.cid = cid
@@ -143,6 +161,8 @@ class LedgerError(FedpactError):
 
 class RecordDamaged(LedgerError):
     """A record that cannot be read."""
+
+    advice = "another copy of it, or another node, may have it whole"
 
 
 class RecordInconsistent(LedgerError):

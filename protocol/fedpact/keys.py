@@ -46,7 +46,8 @@ def read_account(
     """
     if file is None:
         if not environment.get(KEY):
-            raise InputError(f"key: expected a file (--key-file) or the variable {KEY}, found neither")
+            expected = f"expected a file (--key-file) or the variable {KEY}, found neither"
+            raise InputError(f"key: {expected}; fedpact key new FILE makes one")
         return _account(f"variable {KEY}", environment[KEY])
     name, text = f"key file {file}", _read(file)
     if not text.startswith("{"):
@@ -142,6 +143,8 @@ def _read(file: Path) -> str:
         with file.open("rb") as opened:
             data = opened.read(_MAX_FILE + 1)
         text = data.decode().strip()
+    except FileNotFoundError:
+        raise InputError(f"key file {file}: expected a keystore, found no file; fedpact key new makes one") from None
     except OSError as error:
         raise InputError(f"key file {file}: {error.strerror}") from None
     except ValueError:
@@ -171,7 +174,7 @@ def _keystore(name: str, text: str) -> dict[str, Any]:
     except InvalidDocument as error:
         raise InputError(str(error)) from None
     if not isinstance(found, dict) or found.get("version") != 3:
-        raise InputError(f"{name}: not a keystore of version 3 with a key")
+        raise InputError(f"{name}: expected a keystore of version 3 with a key, found something else")
     return found
 
 
@@ -189,7 +192,7 @@ def _decrypt(name: str, text: str, password: str) -> LocalAccount:
     except Exception as error:  # Whatever it is, it may quote the key: nothing of it is passed on.
         if isinstance(error, ValueError) and "MAC" in str(error):
             raise InputError(f"{name}: the password is not the keystore's") from None
-        raise InputError(f"{name}: not a keystore of version 3 with a key") from None
+        raise InputError(f"{name}: expected a keystore of version 3 with a key, found something else") from None
     stated = _stated(keystore)
     if stated not in (None, address(account.address)):
         raise InputError(f"{name}: expected the key of {stated}, as it says, found that of {address(account.address)}")

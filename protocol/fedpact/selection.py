@@ -10,9 +10,16 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.charter import Charter, Policy
 from fedpact.ledger.view import Submission
 from fedpact.store.cid import Cid
+
+POLICIES: Mapping[Policy, str] = {
+    "best_score": "those with the highest claimed scores",
+    "most_samples": "those with the most claimed samples",
+    "random": "those that a hash of the base model, all submissions of the round and the member's index puts first",
+}
+"""What each policy selects. Of equal ones the member with the lower index is first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from fedpact.errors import InputError, LedgerError
 from fedpact.places import below
-from fedpact.suggestion import did_you_mean
+from fedpact.suggestion import did_you_mean, unreadable
 from fedpact.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -29,10 +29,25 @@ FILE = "fedpact.toml"
 CONFIG = "FEDPACT_CONFIG"
 """The variable that names another one."""
 PREFIX = "FEDPACT_"
-OTHER_VARIABLES = (CONFIG, "FEDPACT_KEY", "FEDPACT_PASSWORD", "FEDPACT_ANVIL")
-"""Variables that are ours and no settings."""
+OTHER_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        CONFIG: f"the file of settings, in place of {FILE} in the working directory",
+        "FEDPACT_KEY": "the key itself, 64 hexadecimal digits; for trying things, as others easily read variables",
+        "FEDPACT_PASSWORD": "the password of the keystore; for trying things, too",
+        "FEDPACT_ANVIL": "where anvil is, for `fedpact devnet`, where it is not on the PATH",
+    }
+)
+"""Variables that are ours and no settings, and what each is."""
 DEFAULT = "default"
+PROCESSORS = "as many as processors"
 _MAX_FILE = 1 << 20
+_MADE_BY = {
+    "rpc": "; fedpact devnet runs a chain to try things on",
+    "contract": "; fedpact deploy founds one, and writes a record that names it",
+    "charter": "; fedpact federation show names the one in force",
+    "trainer": "; fedpact new makes a project that has one",
+}
+"""How somebody comes by what a setting has to say."""
 _GWEI = 10**9
 _CID = re.compile(r"b[a-z2-7]{58}")
 
@@ -42,24 +57,45 @@ class Settings:
     """Every setting's value.
 
     Attributes:
-        rpc: URLs of nodes, in the order in which they are asked.
-        contract: the federation's address.
-        chain_id: the chain that the nodes must be of; none where nobody said.
-        first_block: no entry is in an earlier block.
-        confirmations: blocks on top of an entry's own before it counts, or what the node calls so; none where the
-            charter decides.
-        store: where blocks are, as paths or URLs.
-        write: whether the first of them is written to, or all but gateways.
-        state: the directory for journal, lock and cache.
-        max_fee: wei that a unit of gas may cost; none where nobody said.
-        trainer: `module:factory`.
-        trainer_config: a file that is handed to the factory.
-        charter: the accepted charter, as its CID or the path of a file.
+        rpc: URLs of nodes of the chain, in the order in which they are asked: one that fails, or whose head is behind
+            another's, is passed over for the next. A URL may hold a secret, so only its scheme, host and port are ever
+            shown.
+        contract: the federation's contract: its address, or the file that `fedpact deploy` wrote
+            (`NAME.deployment.json`), which says chain_id and first_block as well.
+        chain_id: the number of the chain that the nodes must be of; a node of another chain is never asked again. Where
+            nobody says, it is the chain of the first node that answers.
+        first_block: the block of the contract's deployment: no entry is in an earlier one. From 0 on, reading a public
+            chain takes long.
+        confirmations: blocks on top of an entry's own before it counts, or `safe` or `finalized` for what the node
+            calls so. Where nobody says, services, `store gc` and `store check` follow the charter's
+            `ledger.confirmations`; all else counts every entry.
+        store: where blocks are: directories or URLs, asked in their order. `file:DIRECTORY`, `kubo+http://host:port`
+            (an IPFS node), `gateway+https://…` (read only), `member+https://…` (read only, requests are signed with the
+            key).
+        write: what is written to: the first store alone, or all but those that are read only.
+        key_file: the file with the key of the account: a keystore as Ethereum wallets write it, or the key in 64
+            hexadecimal digits. Without it the variable FEDPACT_KEY holds the key.
+        password_file: a file with the password of the keystore in one line. Without it the variable FEDPACT_PASSWORD
+            holds the password, or it is asked for.
+        state: the directory of a service for its journal, its lock and what it read of the ledger. What is lost with it
+            is found again on the ledger; a silo trains the open round once more.
+        max_fee: the most that a unit of gas may cost, in gwei (here in wei), base fee and tip together. Where nobody
+            says, 200 gwei, of which 30 as a tip. While the chain asks for more, nothing is sent.
+        trainer: what makes the silo's trainer, `module:factory`: the module is installed, or lies in the working
+            directory.
+        trainer_config: a file of the silo's own that is handed to the trainer's factory.
+        charter: the charter that the silo's owner accepted: its CID, or its file. Under another one the silo does
+            nothing.
+        threads: blocks of a model to work on at once. It changes no result.
         poll: seconds between two looks at a ledger that has nothing new.
-        verify: the share of a published model's blocks that a silo derives again before it trains on it; 1 for all of
-            them, none for none.
-        metrics: host and port of the figures; none where they are not offered.
-        head: a head that is trusted.
+        verify: the share of a published model's blocks that a silo derives again from the updates before it trains on
+            it: 1 for all of them, `off` for none. What differs it refuses, and disputes on the ledger.
+        metrics: host and port where a service offers its figures to Prometheus at `/metrics`, and at `/health` whether
+            its last step went well; a port alone is one of loopback. Without it they are not offered.
+        log_format: whether a service logs lines of text, or a JSON object on each line.
+        log_level: the least important messages that a service logs.
+        head: a head that you trust, from somebody you believe or a block explorer. The record has to end with it. Of
+            a record in a directory only the option counts.
         origin: by name, where each value came from.
         problems: by name, why a setting has no value although one was given; said where it is needed.
         warnings: lines that a person should see although nothing failed.
@@ -100,9 +136,8 @@ class Settings:
             raise InputError(self.problems[name])
         value = getattr(self, name)
         if value is None or value == ():
-            raise InputError(
-                f"{name}: expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
-            )
+            told = f"expected {flag(name)}, the variable {variable(name)} or {name} in {FILE}, found none"
+            raise InputError(f"{name}: {told}{_MADE_BY.get(name, '')}")
         return value
 
 
@@ -142,6 +177,7 @@ class Setting:
         read: makes a value of what was given: text from a flag or variable, whatever TOML has from the file; paths are
             relative to the directory that it is given. Raises ValueError with what it expected.
         url: whether it may be a URL, of which only scheme, host and port are shown.
+        default_words: the default in words, where it depends on the machine.
     """
 
     name: str
@@ -150,6 +186,7 @@ class Setting:
     read: Callable[[object, Path, bool], Any]
     default: Any = None
     url: bool = False
+    default_words: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------------- kinds
@@ -167,12 +204,22 @@ def _text(expected: str, pattern: str) -> Callable[[object, Path, bool], str]:
     return read
 
 
+def _word(*known: str) -> Callable[[object, Path, bool], str]:
+    def read(given: object, directory: Path, textual: bool) -> str:
+        if not isinstance(given, str) or given not in known:
+            raise _NoneOf(" or ".join(filter(None, (", ".join(known[:-1]), known[-1]))), known)
+        return given
+
+    return read
+
+
 def _number(least: int, most: int) -> Callable[[object, Path, bool], int]:
     def read(given: object, directory: Path, textual: bool) -> int:
         if textual and isinstance(given, str) and re.fullmatch(r"[0-9]{1,30}", given):
             given = int(given)
         if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
+            top = most if most < 1 << 60 else f"2^{(most + 1).bit_length() - 1} - 1"
+            raise ValueError(f"a whole number from {least} to {top}")
         return given
 
     return read
@@ -226,7 +273,7 @@ def _confirmations(given: object, directory: Path, textual: bool) -> int | str:
     try:
         return _number(0, 10**6)(given, directory, textual)
     except ValueError as error:
-        raise ValueError(f"{error}, safe or finalized") from None
+        raise _NoneOf(f"{error}, safe or finalized", ("safe", "finalized")) from None
 
 
 def _gwei(given: object, directory: Path, textual: bool) -> int:
@@ -290,6 +337,14 @@ def _contract(given: object, directory: Path, textual: bool) -> str | Path:
         raise ValueError("an address or the record of a deployment") from None
 
 
+class _NoneOf(ValueError):
+    """What was given is none of the words that are known."""
+
+    def __init__(self, expected: str, known: tuple[str, ...]) -> None:
+        super().__init__(expected)
+        self.known = known
+
+
 class _Hidden(ValueError):
     """What was given may hold a secret, and is not shown."""
 
@@ -311,7 +366,7 @@ def _all() -> tuple[Setting, ...]:
             "write",
             "WHICH",
             "Stores to write to: first, or all but gateways.",
-            _text("first or all", "first|all"),
+            _word("first", "all"),
             "first",
         ),
         Setting("key_file", "FILE", "The key: a keystore, or 64 hexadecimal digits. Else FEDPACT_KEY.", _path),
@@ -326,7 +381,14 @@ def _all() -> tuple[Setting, ...]:
         ),
         Setting("trainer_config", "FILE", "Handed to the trainer's factory.", _path),
         Setting("charter", "CID", "The charter that you accepted: its CID, or its file.", _charter),
-        Setting("threads", "T", "Blocks of a model to work on at once.", _number(1, 1024), os.cpu_count() or 1),
+        Setting(
+            "threads",
+            "T",
+            "Blocks of a model to work on at once.",
+            _number(1, 1024),
+            os.cpu_count() or 1,
+            default_words=PROCESSORS,
+        ),
         Setting("poll", "SECONDS", "Between two looks at a ledger that has nothing new.", _seconds, 0.5),
         Setting(
             "verify",
@@ -336,12 +398,12 @@ def _all() -> tuple[Setting, ...]:
             Decimal("0.05"),
         ),
         Setting("metrics", "PORT", "Offer figures for Prometheus here; host:port for other than loopback.", _metrics),
-        Setting("log_format", "KIND", "text or json.", _text("text or json", "text|json"), "text"),
+        Setting("log_format", "KIND", "text or json.", _word("text", "json"), "text"),
         Setting(
             "log_level",
             "LEVEL",
             "debug, info, warning or error.",
-            _text("debug, info, warning or error", "debug|info|warning|error"),
+            _word("debug", "info", "warning", "error"),
             "info",
         ),
         Setting("head", "H", "A head that you trust; the record must agree with it.", _head),
@@ -397,7 +459,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
             values[name] = setting.read(given, directory, textual)
         except ValueError as error:
             found = "something else" if isinstance(error, _Hidden) or setting.url else _found(given)
-            raise InputError(f"{name}: expected {error}, found {found} ({origin[name]})") from None
+            near = did_you_mean(str(given), error.known) if isinstance(error, _NoneOf) else ""
+            raise InputError(f"{name}: expected {error}, found {found}{near} ({origin[name]})") from None
     problems: dict[str, str] = {}
     if isinstance(values["contract"], Path):
         _follow_record(values, origin, problems)
@@ -418,7 +481,7 @@ def _read(file: Path) -> dict[str, Any]:
         text = data.decode()
         found = tomllib.loads(text)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
+        raise InputError(f"{file}: {unreadable(file, error)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise InputError(f"{file}: {str(error)[:200]}") from None
     for name in found:

@@ -23,6 +23,7 @@ from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.unixfs import LEAF, build
+from fedpact.suggestion import did_you_mean
 
 STORE = "store"
 LEDGER = "ledger.jsonl"
@@ -89,11 +90,12 @@ def read_record(directory: Path) -> Record:
     """
     try:
         if not directory.is_dir():
-            raise InputError(f"{directory}: not a directory")
+            near = did_you_mean(directory.name, sorted(path.name for path in directory.parent.glob("*/")))
+            raise InputError(f"{directory}: expected a directory that a simulation left, found none{near}")
     except OSError as error:  # A name that is too long, and the like.
         raise InputError(f"{str(directory)[:80]}: {error.strerror}") from None
     if not (directory / LEDGER).exists():
-        raise InputError(f"{directory}: {describe(directory)}")
+        raise InputError(f"{directory}: {describe(directory)}; expected a directory that a simulation left")
     return record.read(directory / LEDGER)
 
 

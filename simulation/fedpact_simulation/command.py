@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from fedpact.settings import PROCESSORS
 
 if TYPE_CHECKING:
     from fedpact.audit import Audited
@@ -72,7 +73,9 @@ def simulate(
     hostile_silos: Annotated[
         int | None, typer.Option(metavar="N", help="So many of the last silos do; otherwise one.")
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="T", help="Done at once; changes no result.")] = os.cpu_count() or 1,
+    threads: Annotated[
+        int, typer.Option(metavar="T", help="Done at once; changes no result.", show_default=PROCESSORS)
+    ] = os.cpu_count() or 1,
     workdir: Annotated[
         Path | None, typer.Option(metavar="DIR", help=f"A new or empty directory; otherwise {RUNS}/TASK-1, -2, …")
     ] = None,
@@ -85,6 +88,9 @@ def simulate(
     """Run a whole federation on this machine: real training, a real contract, an audit.
 
     A project is a folder as fedpact new makes it: its silos train with their own settings, trainers and data.
+
+    Exit code 0: the charter's rounds are over, and the audit reproduced every model. 1: no round was published, or the
+    audit found a difference. 2: something that was given cannot be used.
 
     \b
     Examples:

@@ -55,11 +55,13 @@ def devnet(
       fedpact devnet --running http://127.0.0.1:8545 --fund another.json
     """
     from fedpact.errors import FedpactError, InputError, Interrupted
+    from fedpact.suggestion import did_you_mean
 
     from fedpact_simulation import devnet as nodes
 
     if engine is not None and engine not in nodes.ENGINES:
-        raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}")
+        near = did_you_mean(engine, nodes.ENGINES)
+        raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}{near}")
     to = [_address(each) for each in funded or ()]
     if running is not None:
         _fund(running, to)
@@ -108,7 +110,7 @@ def _address(given: str) -> Address:
         return address(given)
     found = stated_address(Path(given))
     if found is None:
-        raise InputError(f"fund {given}: expected an address, or a keystore that says its own")
+        raise InputError(f"fund {given}: expected an address, or a keystore that says its own, found neither")
     return found
 
 

@@ -324,7 +324,8 @@ def _charter(
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise InputError(f"{name}: expected one of {', '.join(allowed)}, found {value!r}")
+        near = did_you_mean(value, allowed)
+        raise InputError(f"{name}: expected one of {', '.join(allowed)}, found {value[:80]!r}{near}")
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:

@@ -26,6 +26,7 @@ from fedpact.rules.registry import NAME
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import read_small
+from fedpact.suggestion import unreadable
 
 MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
@@ -62,7 +63,12 @@ def _sha256(text: str) -> str:
     return text
 
 
-DecimalText = Annotated[str, AfterValidator(_decimal)]
+Policy = Literal["best_score", "most_samples", "random"]
+"""How submissions are selected (`fedpact.selection`)."""
+
+DecimalText = Annotated[str, AfterValidator(_decimal), Field(json_schema_extra={"format": "decimal as text"})]
+_RuleName = Annotated[str, AfterValidator(_rule_name), Field(json_schema_extra={"format": "name"})]
+_Code = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"format": "64 hexadecimal digits"})]
 
 
 class _Section(BaseModel):
@@ -70,7 +76,12 @@ class _Section(BaseModel):
 
 
 class TensorSection(_Section):
-    """One tensor of the model."""
+    """One tensor of the model, under its name.
+
+    Attributes:
+        dtype: the kind of its elements, as safetensors calls it.
+        shape: its length in each dimension; an empty list is a single number.
+    """
 
     dtype: str
     shape: list[int]
@@ -80,17 +91,26 @@ class RuleSection(_Section):
     """How updates become a model: a rule's name and version, and what it has to be told.
 
     Attributes:
+        name: the rule; that of an installed package has a dot.
+        version: which version of it: another one computes other bits. An installation has one of each rule.
+        parameters: what it has to be told; decimals are text.
         code: the sha256 of the file that defines a rule of an installed package, whose name has a dot; no other has it.
     """
 
-    name: Annotated[str, AfterValidator(_rule_name)]
+    name: _RuleName
     version: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1
-    code: Annotated[str, AfterValidator(_sha256)] | None = None
+    code: _Code | None = None
     parameters: dict[str, str | int] | None = None
 
 
 class BeforeSection(_Section):
-    """What is done to the updates before the rule sees them: its name and version, and what it has to be told."""
+    """What is done to the updates before the rule sees them: its name and version, and what it has to be told.
+
+    Attributes:
+        name: what is done.
+        version: which version of it: another one computes other bits.
+        parameters: what it has to be told; decimals are text.
+    """
 
     name: str
     version: int = 1
@@ -98,7 +118,13 @@ class BeforeSection(_Section):
 
 
 class OptimiserSection(_Section):
-    """How the rule's result becomes a step from the base model: an optimiser's name, version and parameters."""
+    """How the rule's result becomes a step from the base model: an optimiser's name, version and parameters.
+
+    Attributes:
+        name: the optimiser.
+        version: which version of it: another one computes other bits.
+        parameters: all of what it has to be told; decimals are text.
+    """
 
     name: str
     version: int = 1
@@ -106,14 +132,29 @@ class OptimiserSection(_Section):
 
 
 class SelectionSection(_Section):
-    """Which submissions make the model: so many, by their claims or at random (`fedpact.selection`)."""
+    """Which submissions make the model: so many, by their claims or at random. The others are never fetched.
 
-    name: Literal["best_score", "most_samples", "random"]
+    Attributes:
+        name: the policy.
+        count: how many are selected; of fewer candidates, all are.
+    """
+
+    name: Policy
     count: Annotated[int, Field(ge=1, le=0xFFFF)]
 
 
 class RoundsSection(_Section):
-    """How long a round lasts and how many must take part."""
+    """How long a round lasts and how many must take part.
+
+    The contract enforces the quorum, half of the shorter time as the shortest phase, and twice the sum of both as the
+    longest round.
+
+    Attributes:
+        quorum: submissions without which there is no model; the round is cancelled then, and another one opened.
+        submission_seconds: how long members may submit; it ends early when all have.
+        publication_seconds: how long the coordinator that opened the round has to publish after that; for as long again
+            any other coordinator may.
+    """
 
     quorum: Annotated[int, Field(ge=1, le=0xFFFF)]
     submission_seconds: Annotated[int, Field(ge=2, le=10**9)]
@@ -121,7 +162,13 @@ class RoundsSection(_Section):
 
 
 class LimitsSection(_Section):
-    """What an update may claim: samples, and scores as decimals."""
+    """What an update may claim: samples, and scores as decimals.
+
+    Attributes:
+        max_samples: training samples; an update that claims more is excluded.
+        min_score: the least score; an update below is excluded.
+        max_score: the greatest score; an update above is excluded.
+    """
 
     max_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     min_score: DecimalText = "-1"
@@ -129,13 +176,24 @@ class LimitsSection(_Section):
 
 
 class LedgerSection(_Section):
-    """When an entry counts."""
+    """When an entry counts.
+
+    Attributes:
+        confirmations: blocks on top of an entry's own before services build on it; enough of them that no
+            reorganisation of the chain takes it back.
+    """
 
     confirmations: Annotated[int, Field(ge=0, le=10**6)] = 0
 
 
 class StoreSection(_Section):
-    """How long artifacts are kept, and by how many."""
+    """How long artifacts are kept, and by how many.
+
+    Attributes:
+        retention_days: updates may be let go of (`fedpact store gc`) so long after their round has ended. All else is
+            needed for good.
+        copies: stores that should have each artifact; `fedpact store check` warns where fewer answer with it.
+    """
 
     retention_days: Annotated[int, Field(ge=0, le=10**5)] = 365
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -145,10 +203,11 @@ class StopSection(_Section):
     """When the federation ends: whichever comes first.
 
     Attributes:
-        rounds: after this many published models.
+        rounds: after this many published models, those that a rewind disowned among them.
         target_score: once the members' mean score is at least this.
         patience: after this many published rounds without a mean score better than the best before by
             `min_improvement`.
+        min_improvement: by how much a mean score has to be better to count for `patience`.
         failures: after this many cancelled rounds in a row.
     """
 
@@ -163,15 +222,24 @@ class Charter(_Section):
     """The rules of a federation.
 
     Attributes:
-        model: the model's tensors by name.
-        trainer: what every silo's trainer is told; text and integers, of which `name` is the trainer.
+        format: this document and its version.
+        name: what people call the federation.
+        model: the model's tensors by name: every update and every model has these, and no others.
+        trainer: what every silo's trainer is told; text and whole numbers. `name` is the trainer of a simulation, what
+            else there is depends on the trainer (epochs, batch_size, learning_rate, seed, …). No charter names code.
         score: which of the trainer's metrics is the score on the ledger.
         score_of: `base` where that is the score of the model that a round starts from, evaluated by each silo before it
             trains; none where it is that of the silo's own update.
-        selection: none where all submissions are selected.
-        before: what is done to the updates before the rule sees them; none where nothing is.
-        optimiser: none where the rule's result is the model.
-        duplicates: what to do with an update whose address another member submitted before.
+        selection: which submissions make the model. Without it all are selected.
+        before: what is done to the updates before the rule sees them. Without it nothing is.
+        rule: how updates become a model.
+        optimiser: takes the rule's result for a step from the model before. Without it the rule's result is the model.
+        rounds: how long a round lasts and how many must take part.
+        limits: what an update may claim.
+        stop: when the federation ends.
+        ledger: when an entry of the ledger counts.
+        store: how long artifacts are kept, and by how many.
+        duplicates: what to do with an update whose address another member submitted before in the same round.
     """
 
     format: Literal["fedpact-charter/1"]
@@ -275,22 +343,13 @@ def contradictions(charter: Charter, wrong: Container[str] = ()) -> Iterator[Mis
     Args:
         wrong: the sections that are not what they should be by themselves; what depends on them is left out.
     """
-    checks: tuple[tuple[tuple[str, ...], Callable[[Charter], Iterator[Mistake]]], ...] = (
-        (("rule",), _check_code),
-        (("rule", "before"), _check_rule),
-        (("rule", "before", "rounds"), _check_quorum),
-        (("selection", "rounds"), _check_selection),
-        (("limits",), _check_scores),
-        (("model",), _check_model),
-        (("optimiser",), _check_optimiser),
-        (("optimiser", "model"), _check_state),
-    )
-    for sections, check in checks:
+    for sections, check in CHECKS:
         if not any(each in wrong for each in sections):
             yield from check(charter)
 
 
 def _check_code(charter: Charter) -> Iterator[Mistake]:
+    """A rule of an installed package has a `code`, one of fedpact's own has none."""
     rule = charter.rule
     if "." in rule.name and rule.code is None:
         yield ("rule",), f"rule.code: expected {_CODE}, found none"
@@ -299,6 +358,7 @@ def _check_code(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_rule(charter: Charter) -> Iterator[Mistake]:
+    """The parameters are those that the rule takes."""
     if any(_check_code(charter)):
         return  # Said already; no package can be asked for.
     try:
@@ -310,6 +370,7 @@ def _check_rule(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_quorum(charter: Charter) -> Iterator[Mistake]:
+    """The quorum is at least what the rule needs for an answer: 2 f + 3 for krum, say."""
     try:
         fewest = charter.make_rule().fewest
     except (CharterError, NotInstalled):
@@ -321,6 +382,7 @@ def _check_quorum(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_selection(charter: Charter) -> Iterator[Mistake]:
+    """At least as many are selected as the quorum; more leaves room for updates that turn out unusable."""
     quorum = charter.rounds.quorum
     if charter.selection is not None and charter.selection.count < quorum:  # Which the rule needs at least.
         found = charter.selection.count
@@ -328,12 +390,14 @@ def _check_selection(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_scores(charter: Charter) -> Iterator[Mistake]:
+    """The least score is at most the greatest."""
     if millionths(charter.limits.min_score) > millionths(charter.limits.max_score):
         found = charter.limits.min_score
         yield ("limits", "min_score"), f"limits.min_score: expected at most max_score, found {found}"
 
 
 def _check_model(charter: Charter) -> Iterator[Mistake]:
+    """The tensors are what a safetensors file can hold, and at least one."""
     wrong = False
     for name, section in charter.model.items():
         try:
@@ -349,6 +413,7 @@ def _check_model(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_optimiser(charter: Charter) -> Iterator[Mistake]:
+    """The parameters are those that the optimiser takes, all of them and no others."""
     try:
         charter.make_optimiser()
     except NotInstalled:
@@ -358,6 +423,7 @@ def _check_optimiser(charter: Charter) -> Iterator[Mistake]:
 
 
 def _check_state(charter: Charter) -> Iterator[Mistake]:
+    """The optimiser's state, a float64 for each floating-point element, fits into a file."""
     try:
         if charter.make_optimiser() is not None:
             moments.layout_for(charter.layout())
@@ -366,6 +432,19 @@ def _check_state(charter: Charter) -> Iterator[Mistake]:
     except InvalidWeights as error:
         if not any(_check_model(charter)):
             yield ("optimiser",), f"optimiser: its state: {error}"
+
+
+CHECKS: tuple[tuple[tuple[str, ...], Callable[[Charter], Iterator[Mistake]]], ...] = (
+    (("rule",), _check_code),
+    (("rule", "before"), _check_rule),
+    (("rule", "before", "rounds"), _check_quorum),
+    (("selection", "rounds"), _check_selection),
+    (("limits",), _check_scores),
+    (("model",), _check_model),
+    (("optimiser",), _check_optimiser),
+    (("optimiser", "model"), _check_state),
+)
+"""Everything that has to go together, with the sections that it depends on."""
 
 
 def _place(error: CharterError) -> Place:
@@ -431,8 +510,10 @@ def parse_toml(path: Path) -> Charter:
     except NotInstalled as error:
         raise CharterError(f"charter {path}: {error}") from None
     except OSError as error:
-        raise CharterError(f"charter {path}: {error.strerror}") from None
+        raise CharterError(f"charter {path}: {unreadable(path, error)}") from None
     except ValidationError as error:
-        raise CharterError(f"charter {path}: {first_mistake(error, Charter)}") from None
+        said, more = first_mistake(error, Charter), error.error_count() - 1
+        said += f" (fedpact charter check {path} names {more} more)" if more else ""
+        raise CharterError(f"charter {path}: {said}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise CharterError(f"charter {path}: {error}") from None

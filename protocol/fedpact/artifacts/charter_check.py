@@ -15,9 +15,13 @@ from fedpact.artifacts import canonical
 from fedpact.artifacts.charter import MAX_BYTES, Charter, Contradictions, contradictions
 from fedpact.artifacts.mistakes import Place, in_words
 from fedpact.errors import CharterError, NotInstalled
+from fedpact.suggestion import unreadable
 from fedpact.toml_lines import key_lines, line_of
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+_SUGGESTIONS = 100
+"""Mistakes for which names that may have been meant are looked for: a file from a stranger may have many thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,10 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise CharterError(f"charter {path}: {getattr(error, 'strerror', error)}") from None
+    except OSError as error:
+        raise CharterError(f"charter {path}: {unreadable(path, error)}") from None
+    except ValueError as error:  # A path that no system has.
+        raise CharterError(f"charter {path}: {error}") from None
     if len(data) > MAX_BYTES:
         raise CharterError(f"charter {path}: expected at most {MAX_BYTES} bytes")
     try:
@@ -80,8 +86,8 @@ def _check(value: dict[str, Any]) -> tuple[Charter | None, list[tuple[Place, str
     if isinstance(cause, Contradictions):  # They are looked for only where there is nothing else.
         return None, [*cause.all, *_not_installed(_parts(value, set()), cause.all)]
     found: list[tuple[Place, str]] = []
-    for mistake in mistakes:
-        place, message = in_words(mistake, Charter)
+    for number, mistake in enumerate(mistakes):
+        place, message = in_words(mistake, Charter, suggest=number < _SUGGESTIONS)
         found.append((place, f"{canonical.shown('.'.join(map(str, place)))}: {message}"))
     wrong = {str(place[0]) for place, _ in found if place}
     parts = _parts(value, wrong)

@@ -29,6 +29,12 @@ def most_bytes(submissions: int) -> int:
 
 
 Decision = Literal["included", "excluded", "not_selected"]
+DECISIONS: dict[Decision, str] = {
+    "included": "the model is made of it",
+    "excluded": "it could not be used, or could not be fetched: see its reason",
+    "not_selected": "the charter's selection left it aside, so it was not fetched",
+}
+"""What was decided about a submission."""
 Reason = Literal[
     "",
     "wrong_size",
@@ -40,6 +46,18 @@ Reason = Literal[
     "not_finite",
     "unavailable",
 ]
+REASONS: dict[Reason, str] = {
+    "": "it is not excluded",
+    "wrong_size": "proved by the ledger: it is not as long as the charter's model makes it",
+    "too_many_samples": "proved by the ledger: it claims more samples than `limits.max_samples`",
+    "score_out_of_range": "proved by the ledger: its score is not from `limits.min_score` to `limits.max_score`",
+    "duplicate": "proved by the ledger: another member submitted the same address before in this round, and the "
+    "charter excludes duplicates",
+    "malformed": "proved by the bytes: what is at its address is no file of its length",
+    "wrong_header": "proved by the bytes: its names, shapes or dtypes are not those that the charter fixes",
+    "not_finite": "proved by the bytes: an element is NaN or infinite",
+    "unavailable": "asserted: the coordinator could not fetch it in time",
+}
 """Why an update is excluded. All but `unavailable` are proved: an auditor finds the same from the ledger and the bytes.
 `unavailable` is asserted: that the coordinator could not fetch an update is its word alone."""
 
@@ -57,9 +75,14 @@ class Line(_Section):
 
     Attributes:
         index: the member's index on the ledger.
+        member: the member's account.
         update: the update's address.
+        samples: the training samples that the member claims.
+        score: the score that the member claims, in millionths.
+        size: the update's bytes, as the member says.
         decision: one that is not selected was not fetched.
         weight: what it counts in the model under a rule that weighs; 0 where it is not included.
+        reason: why it is excluded; empty where it is not.
         detail: what was found, for a person; empty where it is included.
     """
 
@@ -86,7 +109,8 @@ class OptimiserState(_Section):
     """What a server optimiser remembers after the round.
 
     Attributes:
-        name, version: which optimiser; it goes on from the state of no other.
+        name: which optimiser; it goes on from the state of no other.
+        version: which version of it, for the same reason.
         state: the address of each of its moments.
     """
 
@@ -99,7 +123,13 @@ class Manifest(_Section):
     """How one round's updates became a model.
 
     Attributes:
+        format: this document and its version.
+        round: the round's number.
+        charter: the address of the charter that the round was opened under.
+        base: the address of the model that the round started from.
         transcript: the rolling hash over the submissions that this is made of, hexadecimal.
+        rule: the name of the rule that made the model.
+        version: the rule's version.
         submissions: all of them, by index.
         model: the model's address; empty where fewer updates than the quorum could be used.
         size: the model's bytes.

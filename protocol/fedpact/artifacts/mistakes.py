@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fedpact.artifacts import canonical
 from fedpact.errors import InputError
+from fedpact.suggestion import did_you_mean, unreadable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,9 +26,20 @@ def first_mistake(error: ValidationError, model: type[BaseModel] | None = None) 
     Args:
         model: what it should be; where it is given, an unknown key comes with those that are known.
     """
-    place, message = in_words(error.errors(include_url=False)[0], model)
+    place, message = in_words(_telling(error.errors(include_url=False), model), model)
     where = canonical.shown(".".join(map(str, place)))
     return f"{where}: {message}" if where else message
+
+
+def _telling(mistakes: Sequence[Any], model: type[BaseModel] | None) -> Any:
+    """The first mistake; where that is a key that is missing, one that is there under a name much like it."""
+    first, around = mistakes[0], mistakes[0]["loc"][:-1]
+    if first["type"] == "missing":
+        for each in mistakes:
+            alike = each["type"] == "extra_forbidden" and each["loc"][:-1] == around
+            if alike and did_you_mean(str(each["loc"][-1]), _known(model, around)):
+                return each
+    return first
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
@@ -38,15 +51,20 @@ def read_toml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {unreadable(path, error)}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error, model)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
         raise InputError(f"{path}: {error}") from None
 
 
-def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place, str]:
-    """One mistake that pydantic found: where, and what was expected and found. Arguments as for `first_mistake`."""
+def in_words(mistake: Any, model: type[BaseModel] | None = None, *, suggest: bool = True) -> tuple[Place, str]:
+    """One mistake that pydantic found: where, and what was expected and found.
+
+    Args:
+        model: as for `first_mistake`.
+        suggest: whether to look for what may have been meant, which takes a while where there are many mistakes.
+    """
     loc = mistake["loc"]
     if loc[-1:] in (("str",), ("int",)) and mistake["type"] in _KINDS:  # One of the kinds that a value may have.
         loc = loc[:-1]
@@ -57,10 +75,12 @@ def in_words(mistake: Any, model: type[BaseModel] | None = None) -> tuple[Place,
     elif mistake["type"] == "missing":
         message = "expected a value, found nothing"
     elif mistake["type"] == "extra_forbidden":
-        known = ", ".join(_known(model, loc[:-1]))
-        message = f"unknown; expected one of {known}" if known else "expected nothing of this name"
+        known = _known(model, loc[:-1])
+        near = did_you_mean(str(loc[-1]), known) if suggest else ""
+        message = f"unknown; expected one of {', '.join(known)}{near}" if known else "expected nothing of this name"
     else:
-        message = f"expected {_expected(mistake, either=loc != mistake['loc'])}, found {_found(mistake['input'])}"
+        expected, found = _expected(mistake, either=loc != mistake["loc"]), _found(mistake["input"])
+        message = f"expected {expected}, found {found}{_near(mistake) if suggest else ''}"
     return loc, message
 
 
@@ -94,6 +114,13 @@ def _expected(mistake: Any, *, either: bool) -> str:
         return "text or a whole number"
     words = _KINDS.get(mistake["type"])
     return words.format(**mistake.get("ctx", {})) if words else f"something else ({mistake['msg']})"
+
+
+def _near(mistake: Any) -> str:
+    """The word that may have been meant, where it has to be one of several."""
+    if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
+        return ""
+    return did_you_mean(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
 
 
 def _found(value: Any) -> str:

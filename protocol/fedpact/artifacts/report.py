@@ -78,6 +78,9 @@ class FindingSection(_Section):
 
     Attributes:
         round: the round concerned; 0 where it is the record as a whole.
+        what: the thing that differs.
+        ledger: what the ledger says of it.
+        derived: what the auditor found.
     """
 
     round: _Count
@@ -90,7 +93,8 @@ class AskedSection(_Section):
     """What the audit was asked to derive.
 
     Attributes:
-        first, last: the rounds; `last` 0: to the end of the record.
+        first: the first of the rounds.
+        last: the last of them; 0: to the end of the record.
         sample: the share of each model's blocks that was derived, a decimal as text; 1: all of them.
         seed: what the blocks were drawn with; empty where all were derived.
     """
@@ -111,14 +115,22 @@ class RoundSection(_Section):
     """What was found of one published round. Its place in the record comes first, as the ledger has it.
 
     Attributes:
+        round: its number.
+        charter: the address of its charter.
+        base: the address of the model that it started from.
         transcript: the rolling hash over its submissions, hexadecimal.
         head: the head after its publication, hexadecimal.
-        included, excluded, asserted: updates that the model is made of; that were left out by proof; that were left out
-            on the coordinator's word alone.
+        model: the address of its model.
+        manifest: the address of its manifest.
+        included: updates that the model is made of.
+        excluded: updates that were left out by proof.
+        asserted: updates that were left out on the coordinator's word alone.
         not_selected: submissions that the charter's selection left aside; none where it left none.
-        blocks, derived: blocks of the model in all, 0 where its charter could not be read; of which derived.
+        blocks: blocks of the model in all, 0 where its charter could not be read.
+        derived: how many of them were derived.
         surveyed: 1 where a sample was drawn, and the rule needed all updates in full for it; else 0.
-        findings: what differs, up to `MAX_FINDINGS` in the whole report.
+        verdict: what came of it.
+        findings: what differs, up to 1,000 in the whole report.
         unchecked: why it could not be checked; empty where it could.
     """
 
@@ -157,13 +169,18 @@ class Report(_Section):
     """What one audit found.
 
     Attributes:
+        format: this document and its version.
         fedpact: the version that audited.
-        chain_id, contract: which federation.
+        chain_id: the chain of the federation.
+        contract: the contract of the federation.
         head: the head that the entries fold to, hexadecimal.
         anchored: 1 where that is the head that the auditor trusts, else 0.
+        asked: what the audit was asked to derive.
         published: published rounds in the record.
+        verdict: what came of all of it.
         rounds: those of them that were asked for, in order.
-        findings, unchecked: what differs in the record as a whole, or could not be checked, and why.
+        findings: what differs in the record as a whole.
+        unchecked: what could not be checked of the record as a whole, and why.
         omitted: findings and unchecked things that there was no room for.
     """
 

@@ -12,6 +12,7 @@ from typing import Any
 from fedpact.artifacts.weights import Layout, Tensor
 from fedpact.errors import InputError, InvalidWeights
 from fedpact.store.unixfs import LEAF, File
+from fedpact.suggestion import did_you_mean
 
 
 def check_header(file: File, layout: Layout, index: int, leaf: bytes) -> None:
@@ -33,8 +34,9 @@ def tensor_named(layout: Layout, name: str) -> Tensor:
     for each in layout.tensors:
         if each.name == name:
             return each
-    known = ", ".join(each.name for each in layout.tensors)
-    raise InputError(f"tensor: expected one of the model's ({known[:200]}), found {name[:80]!r}")
+    known = [each.name for each in layout.tensors]
+    near = did_you_mean(name, known)
+    raise InputError(f"tensor: expected one of the model's ({', '.join(known)[:200]}), found {name[:80]!r}{near}")
 
 
 def tensor_file(file: File, layout: Layout, tensor: Tensor) -> Generator[bytes, Any, None]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fedpact.artifacts.dtypes import DTYPES, Dtype
 from fedpact.errors import InvalidWeights
 from fedpact.store.unixfs import LEAF, leaf_size
+from fedpact.suggestion import did_you_mean
 
 Weights = Mapping[str, NDArray[Any]]
 """Tensors by name, each an array of its dtype's `array`."""
@@ -54,6 +55,7 @@ class Tensor:
         if self.dtype not in DTYPES:
             raise InvalidWeights(
                 f"tensor {self.name}: dtype: expected one of {', '.join(DTYPES)}, found {self.dtype[:80]!r}"
+                + did_you_mean(self.dtype, DTYPES)
             )
         if len(self.shape) > 8 or not all(0 < length < 1 << 40 for length in self.shape):
             raise InvalidWeights(

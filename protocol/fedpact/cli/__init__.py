@@ -40,7 +40,7 @@ def main(work: Callable[[], int] | None = None) -> NoReturn:
             _leave(0)
         _fail(str(error), error.exit_code)
     except FedpactError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error.in_full, error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say to anyone.
         _leave(1)
@@ -48,10 +48,14 @@ def main(work: Callable[[], int] | None = None) -> NoReturn:
         _fail(f"output: {error.strerror or error}", 1)
     except Exception as error:
         # The command line's own errors, whichever library under typer they come from.
-        message = getattr(error, "format_message", None)
-        if message is None:
+        if not hasattr(error, "format_message"):
             raise
-        _fail(message(), 2)
+        from fedpact.cli import usage
+
+        if usage.asks_for_help(error):
+            sys.stdout.write(f"{error.format_message()}\n")
+            _leave(0)
+        _fail(usage.in_words(error), 2)
 
 
 def run(*arguments: str) -> int:

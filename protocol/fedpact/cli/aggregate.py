@@ -12,6 +12,7 @@ import typer
 
 from fedpact.cli.options import ALL_PROCESSORS, AsJson, check_at_once
 from fedpact.errors import InputError
+from fedpact.settings import PROCESSORS
 
 if TYPE_CHECKING:
     from fedpact.offline import Decision
@@ -43,14 +44,19 @@ def aggregate(
         Path | None,
         typer.Option(metavar="FILE", help="The model that the updates were made from, if the rule needs it."),
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="T", help="Blocks to work on at once.")] = ALL_PROCESSORS,
+    threads: Annotated[
+        int, typer.Option(metavar="T", help="Blocks to work on at once.", show_default=PROCESSORS)
+    ] = ALL_PROCESSORS,
     as_json: AsJson = False,
 ) -> None:
     """Make a model of files that did not come from a ledger, by any rule.
 
     All must have the same tensors: those of the base, or of the first that can be read. An update that cannot be used
-    is excluded, and named with the reason; the others make the model. Exit code 1: too few are left for the rule, or
-    the model cannot be written. What a file says in __metadata__ is not carried over.
+    is excluded, and named with the reason; the others make the model. What a file says in __metadata__ is not carried
+    over.
+
+    Exit code 0: the model is written. 1: too few are left for the rule, or the model cannot be written. 2: something
+    that was given cannot be used.
 
     \b
     Examples:

@@ -17,7 +17,9 @@ def ask_password() -> str:
         InputError: there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise InputError("password: expected the variable FEDPACT_PASSWORD or a terminal to ask on, found neither")
+        raise InputError(
+            "password: expected --password-file, the variable FEDPACT_PASSWORD or a terminal to ask on, found none"
+        )
     return _ask("password", "password of the key file: ")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.errors import FedpactError, InputError, LedgerError
-from fedpact.settings import CONFIG, FILE, SETTINGS, Settings, find_file, flag, load, shown
+from fedpact.settings import CONFIG, FILE, PROCESSORS, SETTINGS, Settings, find_file, flag, load, shown
 
 if TYPE_CHECKING:
     from fedpact.ledger.facts import Address, Hash
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 1024
 
 Head = Annotated[str | None, typer.Option(metavar="H", help="A head that you trust; the record must end with it.")]
-Threads = Annotated[int, typer.Option(metavar="T", help="Blocks of a round to work on at once.")]
+Threads = Annotated[
+    int, typer.Option(metavar="T", help="Blocks of a round to work on at once.", show_default=PROCESSORS)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 ALL_PROCESSORS = os.cpu_count() or 1
@@ -34,6 +36,8 @@ def _setting(name: str) -> Any:
 
 
 def _in_words(name: str) -> str:
+    if SETTINGS[name].default_words:
+        return SETTINGS[name].default_words
     value = shown(name, SETTINGS[name].default)
     return ", ".join(value) if isinstance(value, list) else str(value)
 

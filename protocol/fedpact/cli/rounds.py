@@ -92,7 +92,7 @@ def the_round(view: View, number: int) -> Round:
     """
     if number not in view.rounds:
         found = f"1 to {view.number}" if view.number else "no round so far"
-        raise InputError(f"round {number}: expected one that was opened, found {found}")
+        raise InputError(f"round {number}: expected one that was opened, found {found}; fedpact rounds lists them")
     return view.rounds[number]
 
 

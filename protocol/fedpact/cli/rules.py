@@ -22,6 +22,11 @@ def rules(
 
     Then what it can name to be done before the rule, and the server optimisers. The code of a package's rule is what a
     charter names it by. To say what a rule takes, its package is loaded.
+
+    \b
+    Examples:
+      fedpact rules
+      fedpact rules --json
     """
     from fedpact.cli.audit import printable
     from fedpact.rules import BEFORE_REGISTRY, OPTIMISER_REGISTRY, REGISTRY

@@ -144,7 +144,12 @@ def cid(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Print the address of a file. Nothing is stored."""
+    """Print the address of a file. Nothing is stored.
+
+    \b
+    Example:
+      fedpact store cid model.safetensors
+    """
     from fedpact.workdir import address_of
 
     with _file(file):
@@ -159,7 +164,13 @@ def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Put a file into a store and pin it; print its address."""
+    """Put a file into a store and pin it; print its address.
+
+    \b
+    Examples:
+      fedpact store add model.safetensors
+      fedpact store add model.safetensors --store kubo+http://127.0.0.1:5001
+    """
     from fedpact.store.disk_file import leaves_of
     from fedpact.store.unixfs import add_file
 
@@ -223,7 +234,12 @@ def get(
 @store.command()
 @with_settings(*STORES)
 def stat(settings: Settings, address: Address, size: Size = None, as_json: AsJson = False) -> None:
-    """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not."""
+    """Say how long a file is and of how many blocks it consists. Its last block is read, the others are not.
+
+    \b
+    Example:
+      fedpact store stat bafybei… --store gateway+https://silo.example
+    """
     from fedpact.store.unixfs import build
 
     with _opened(settings, writable=False) as blocks:

@@ -93,9 +93,11 @@ def check(
 ) -> None:
     """Say which store has what: each is asked for every artifact that the ledger names and the federation still needs.
 
-    Of each artifact a block that is drawn at random is read and verified. A store that answers with it is a copy. Exit
-    code 1: something has none. It is a warning where there are fewer than the charter asks for (store.copies). Updates
-    that are not as long as the model are not looked for: nothing is derived from them, and they may be of any length.
+    Of each artifact a block that is drawn at random is read and verified. A store that answers with it is a copy. It is
+    a warning where there are fewer than the charter asks for (store.copies). Updates that are not as long as the model
+    are not looked for: nothing is derived from them, and they may be of any length.
+
+    Exit code 0: everything has a copy. 1: something has none. 2: something that was given cannot be used.
 
     \b
     Examples:
@@ -175,7 +177,12 @@ def repair(settings: Settings, as_json: AsJson = False) -> None:
 
 @with_settings(*WRITING)
 def pin(settings: Settings, address: Address) -> None:
-    """Keep a file, until it is unpinned. What is missing of it is taken from the other stores."""
+    """Keep a file, until it is unpinned. What is missing of it is taken from the other stores.
+
+    \b
+    Example:
+      fedpact store pin bafybei… --store store --store gateway+https://silo.example
+    """
     from fedpact.cli.connection import open_blocks
 
     with closing(open_blocks(settings)) as blocks:
@@ -184,7 +191,12 @@ def pin(settings: Settings, address: Address) -> None:
 
 @with_settings(*WRITING)
 def unpin(settings: Settings, address: Address) -> None:
-    """Do not insist on a file any longer. It goes with the next `gc`, unless the federation needs it."""
+    """Do not insist on a file any longer. It goes with the next `gc`, unless the federation needs it.
+
+    \b
+    Example:
+      fedpact store unpin bafybei…
+    """
     from fedpact.cli.connection import open_blocks
 
     with closing(open_blocks(settings)) as blocks:

@@ -36,9 +36,10 @@ def verify_model(
 ) -> None:
     """Say which round published a model file, by its address and the record in DIR, or of the contract.
 
+    Nothing is derived: whether the round's updates make this model is what `fedpact audit` answers.
+
     Exit code 0: a round published this very file, and no rewind disowned it. 1: none did, or it was disowned. 2: it
-    could not be checked, and why. Nothing is derived: whether the round's updates make this model is what `fedpact
-    audit` answers.
+    could not be checked, and why.
 
     \b
     Examples:

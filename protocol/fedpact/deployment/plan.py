@@ -62,7 +62,17 @@ def _once(accounts: list[str]) -> list[str]:
 _Account = Annotated[str, AfterValidator(_account)]
 
 
-class _File(BaseModel):
+class FederationFile(BaseModel):
+    """What a federation is founded with, as people write it.
+
+    Attributes:
+        charter: the file of the charter, relative to this one.
+        genesis: the first model: a file of weights, relative to this one, or `zeros` for models without a hidden layer.
+        owner: the account that may admit, appoint, amend and rewind. Without it whoever deploys.
+        members: the accounts of the silos, each once. More can be admitted later.
+        coordinators: the accounts that may open and publish rounds, each once. More can be appointed later.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     charter: str
@@ -78,7 +88,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         InputError: one of them cannot be read, or is not what it should be.
     """
-    file = read_toml(path, _File)
+    file = read_toml(path, FederationFile)
     try:
         charter = parse_toml(path.parent / file.charter)
         genesis = read_genesis(path.parent, file.genesis, charter.layout())

@@ -53,6 +53,8 @@ _random = secrets.SystemRandom()
 class NoAnswer(LedgerError):
     """No endpoint of a chain gave an answer."""
 
+    advice = "look whether --rpc names a node of the chain, and whether it is up; several may be named"
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:

@@ -97,7 +97,9 @@ class EthereumLedger:
             self._sending = Outbox(web3, chain_id, self._accounts, self._try_out, kept, fees, patience, self._spending)
         if code != federation().runtime:
             found = f"{len(code)} bytes of other code" if code else "no code"
-            raise LedgerError(f"contract {contract}: expected the code of a federation, found {found}")
+            raise LedgerError(
+                f"contract {contract}: expected the code of a federation, found {found} on chain {chain_id}"
+            )
 
     @classmethod
     def deploy(
@@ -308,7 +310,7 @@ def _offer(web3: Web3, fees: Fees, *, simulate: bool) -> Offer:
     quote = Market(web3).quote()
     found = offer(quote, fees)
     if found is None:
-        raise LedgerError(above_cap(quote.base, fees))
+        raise LedgerError(f"{above_cap(quote.base, fees)}: wait, or raise the cap (--max-fee)")
     return found
 
 

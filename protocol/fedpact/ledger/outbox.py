@@ -39,7 +39,7 @@ _FIRST_PAUSE = 0.005  # A development node has a receipt at once.
 _LONGEST_PAUSE = 1.0
 _LONGEST_LOOK = 16.0
 _TRIES = 3
-_ADVICE = "wait, or raise the cap"
+_ADVICE = "wait, or raise the cap (--max-fee)"
 
 
 class Superseded(LedgerError):

@@ -29,6 +29,7 @@ class NotOwner(Rejection):
     caller: Address
     owner: Address
     sentence = "{caller} is not the owner, {owner}"
+    advice = "the owner's key is needed (--key-file)"
 
 
 @dataclass(eq=False)
@@ -36,12 +37,14 @@ class NotPendingOwner(Rejection):
     caller: Address
     pending: Address
     sentence = "{caller} was not offered the ownership; {pending} was"
+    advice = "the owner offers it: fedpact federation transfer"
 
 
 @dataclass(eq=False)
 class NotCoordinator(Rejection):
     caller: Address
     sentence = "{caller} is no coordinator"
+    advice = "the owner appoints: fedpact federation appoint"
 
 
 @dataclass(eq=False)
@@ -49,6 +52,7 @@ class NotMember(Rejection):
     caller: Address
     round: RoundNumber
     sentence = "{caller} is no member in round {round}"
+    advice = "the owner admits, from the next round on: fedpact federation admit"
 
 
 @dataclass(eq=False)
@@ -104,6 +108,7 @@ class InvalidLimits(Rejection):
         "limits: expected a least quorum and a shortest phase of at least 1 and a longest round of two phases or more, "
         "found {min_quorum}, {min_phase} s and {max_round} s"
     )
+    advice = "they follow from the charter's section rounds"
 
 
 @dataclass(eq=False)
@@ -144,6 +149,7 @@ class RoundNotOpen(Rejection):
 class RoundIsOpen(Rejection):
     round: RoundNumber
     sentence = "round {round} is open"
+    advice = "it ends by itself, or with fedpact federation cancel"
 
 
 @dataclass(eq=False)
@@ -152,6 +158,7 @@ class QuorumOutOfRange(Rejection):
     least: int
     most: int
     sentence = "quorum: expected {least} (the charter's least) to {most} (the members), found {quorum}"
+    advice = "admit more members, or amend the charter"
 
 
 @dataclass(eq=False)
@@ -221,6 +228,7 @@ class CannotCancel(Rejection):
     caller: Address
     phase: Phase
     sentence = "{caller} cannot cancel the round in its phase {phase}: only its opener and the owner can"
+    advice = "after its deadlines anyone can"
 
 
 REJECTIONS: dict[str, type[Rejection]] = {cls.__name__: cls for cls in Rejection.__subclasses__()}

@@ -104,7 +104,9 @@ def check_balance(web3: Web3, account: LocalAccount, gas: int, max_fee: int) -> 
     with asking(f"balance of {who}"):
         needed, found = gas * max_fee, web3.eth.get_balance(account.address)
     if found < needed:
-        raise LedgerError(f"balance of {who}: expected at least {ether(needed)} ether, found {ether(found)} ether")
+        raise LedgerError(
+            f"balance of {who}: expected at least {ether(needed)} ether, found {ether(found)} ether: send it more"
+        )
 
 
 def ether(wei: int) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from fedpact.artifacts.canonical import shown
 from fedpact.errors import CharterError, InputError
 from fedpact.rules.rule import Parameters
+from fedpact.suggestion import did_you_mean
 
 RULE = "rule"
 OPTIMISER = "optimiser"
@@ -36,7 +37,7 @@ def only(rule: str, parameters: Parameters, *names: str, section: str = RULE) ->
     for name in parameters:
         if name not in names:
             known = f"has the parameters {', '.join(names)}" if names else "has no parameters"
-            raise CharterError(f"{section}.parameters.{shown(name)}: {rule} {known}")
+            raise CharterError(f"{section}.parameters.{shown(name)}: {rule} {known}{did_you_mean(name, names)}")
 
 
 def all_of(rule: str, parameters: Parameters, *names: str, section: str = RULE) -> None:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from fedpact.errors import FedpactError, NotInstalled
 from fedpact.rules.rule import Parameters
+from fedpact.suggestion import did_you_mean
 from fedpact.version import fedpact_version
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}(\.[a-z][a-z0-9_]{0,49}){0,4}")
@@ -141,8 +142,9 @@ class Registry(Generic[T]):
             raise NotInstalled(f"{self._kind}: expected one package that offers {name}, found {found}")
         if not files:
             others = sorted({entry.name for entry in self._entries() if _is_foreign(entry.name)})
-            known = ", ".join([*self._own, *others])
-            raise NotInstalled(f"{self._kind}: expected one of {known}, found {name[:80]!r}")
+            known = [*self._own, *others]
+            near = did_you_mean(name, known)
+            raise NotInstalled(f"{self._kind}: expected one of {', '.join(known)}, found {name[:80]!r}{near}")
         (file,) = files.values()
         return self._offer(file)
 
@@ -167,9 +169,10 @@ class Registry(Generic[T]):
     def _of_fedpact(self, name: str, wanted: int) -> Offer[T]:
         found = self._own.get(name)
         if found is None:
-            known = ", ".join(self._own)
+            known, near = ", ".join(self._own), did_you_mean(name, self._own)
             raise NotInstalled(
-                f"{self._kind}.name: expected one of {known}, found {name[:80]!r}; another fedpact may have it"
+                f"{self._kind}.name: expected one of {known}, found {name[:80]!r}"
+                + (near or "; another fedpact may have it")
             )
         if wanted != found.version:
             expected = f"expected {found.version}, found {str(wanted)[:20]}"
@@ -187,7 +190,8 @@ class Registry(Generic[T]):
                 return offer
         if not files:
             expected = f"expected an installed package that offers it, with code {code}"
-            raise NotInstalled(f"{self._kind} {name}: {expected}; found none")
+            near = did_you_mean(name, sorted({entry.name for entry in self._entries()}))
+            raise NotInstalled(f"{self._kind} {name}: {expected}; found none{near}")
         found_here = " and ".join(f"{file.code} ({file.origin}, {file.path})" for file in files)
         raise NotInstalled(f"{self._kind} {name}: code: expected {code}, found {found_here}; install the one expected")
 

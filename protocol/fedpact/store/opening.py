@@ -21,6 +21,7 @@ from fedpact.places import directory_of, scheme_of
 from fedpact.store.counting import CountedBlocks
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.several import SeveralBlocks
+from fedpact.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from fedpact.store.admission import Reader
@@ -79,7 +80,10 @@ def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
 
         gateway = GatewayBlocks(url.partition("+")[2], authorization=_authorization(url, signs))
         return CountedBlocks(gateway, gateway.name)
-    raise InputError(f"store: expected {SCHEMES}, found a URL of {scheme[:40]!r}")
+    near = f"; did you mean gateway+{scheme}://… (a block server) or kubo+{scheme}://… (an IPFS node)?"
+    if scheme not in ("http", "https"):
+        near = did_you_mean(scheme, ("file", *_NODES, *_GATEWAYS))
+    raise InputError(f"store: expected {SCHEMES}, found a URL of {scheme[:40]!r}{near}")
 
 
 def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:

@@ -1,0 +1,1 @@
+"""What makes each page of the reference out of the code."""
