@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 SECONDS = 240.0
@@ -29,6 +31,7 @@ class Terminals(contextlib.ExitStack):
 
     def __init__(self, text: str, directory: Path, programs: Path = Path(sys.executable).parent) -> None:
         super().__init__()
+        self.enter_context(ports())
         found = re.findall(r"^```sh\n# (terminal \d[^:\n]*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         assert len({name for name, _ in found}) == len(found)
         self._blocks: Mapping[str, str] = dict(found)
@@ -47,7 +50,7 @@ class Terminals(contextlib.ExitStack):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.callback(_end, process)
+        self.callback(end, process)
         return process
 
     def shown(self, name: str) -> str:
@@ -64,7 +67,8 @@ class Terminals(contextlib.ExitStack):
         return self.ended(name, self.open(name))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and whatever it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -72,6 +76,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextlib.contextmanager
+def ports() -> Iterator[None]:
+    """The ports that pages name, for one test at a time: tests run side by side."""
+    with (Path(tempfile.gettempdir()) / f"fedpact-ports-{os.getuid()}").open("w") as file:
+        until = time.monotonic() + 3 * SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < until, "another test has the ports for too long"
+            time.sleep(0.2)  # Another test runs; bounded above.
+        yield
 
 
 def listens(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -20,7 +20,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PAGE = (Path(__file__).parent.parent / "docs/your-own-trainer.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "docs/how-to/your-own-model.md").read_text("utf-8")
 COUNTS = ("class_count_", "class_log_prior_", "feature_count_", "feature_log_prob_")
 LINEAR = ("coef_", "intercept_")
 LAYERS = ("coefs_", "intercepts_")

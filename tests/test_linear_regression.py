@@ -19,9 +19,9 @@ import pytest
 from anvil import NODES, running
 from fedpact.artifacts.charter import parse_toml
 from fedpact.errors import InputError
+from manuals import matches
 from runs import fedpact
 from terminals import SECONDS, Terminals
-from test_readme import matches
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/linear-regression"

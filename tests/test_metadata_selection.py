@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -27,7 +26,8 @@ from fedpact.overview import Documents
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.workdir import read_record
 from fedpact_simulation.project import read_project
-from test_readme import ROOT, commands_of, matches
+from manuals import Reader
+from test_readme import ROOT
 
 EXAMPLE = ROOT / "examples" / "metadata-selection"
 README = (EXAMPLE / "README.md").read_text("utf-8")
@@ -142,22 +142,8 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.nodes
 def test_the_readme(repository: Path) -> None:
     """Its commands print what it shows; the network is good, and at most half is transferred where half is selected."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    printed = []
-    for command, promised in commands_of(README):
-        done = subprocess.run(  # noqa: S602  # A shell is what a reader types into, and the README is ours.
-            command,
-            shell=True,
-            cwd=repository,
-            env={**os.environ, "PATH": path, "COLUMNS": "80"},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), command
-        assert matches(done.stdout.splitlines(), promised), f"{command}\n{done.stdout}"
-        printed.append(done.stdout)
+    with Reader(repository) as reader:
+        printed = reader.read(README)
     assert len(printed) == 7
     accuracy = re.findall(r"^accuracy on digits that nobody trained on: (.*)$", printed[0], re.MULTILINE)
     assert float(accuracy[0]) >= 0.95

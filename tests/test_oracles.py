@@ -1,6 +1,6 @@
 """Our rules make what Flower's and ByzFL's functions make, within the roundings of theirs.
 
-What those made was recorded by `tests/vectors/oracles.py`. Where they differ on purpose is in docs/differences.md.
+What those made was recorded by `tests/vectors/oracles.py`. Where they differ on purpose is in docs/rules.md.
 """
 
 from __future__ import annotations

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from manuals import Reader
 from runs import fedpact
 
 ROOT = Path(__file__).parent.parent
@@ -19,56 +17,11 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-def commands_of(text: str) -> list[tuple[str, list[str]]]:
-    """Each command of a page with the output that is printed below it."""
-    found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line.rstrip())
-    return found
-
-
-def _shape(line: str) -> str:
-    """A line without what depends on the machine's arithmetic: addresses, heads, scores, gas."""
-    line = re.sub(r"bafkrei[a-z2-7]{3}…[a-z2-7]{6}|bafkrei[a-z2-7]{52}", "CID", line.rstrip())
-    line = re.sub(r"0x[0-9a-f]{64}", "HEAD", line)
-    return re.sub(r" +", " ", re.sub(r"\d[\d,]*\.\d+|\d+,\d+", "NUMBER", line))
-
-
-def matches(printed: list[str], promised: list[str]) -> bool:
-    """Whether the lines are the promised ones, where `…` alone stands for any lines."""
-    if not promised:
-        return not printed
-    if promised[0].strip() == "…":
-        return any(matches(printed[start:], promised[1:]) for start in range(len(printed) + 1))
-    return bool(printed) and _shape(printed[0]) == _shape(promised[0]) and matches(printed[1:], promised[1:])
-
-
 def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
-    """One after the other, in one directory, as a reader would."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "COLUMNS": "80"}
-    commands = commands_of(README)
-    assert len(commands) >= 6
-    head = ""
-    for command, promised in commands:
-        # A head follows from the weights, and those, in their last bits, from the machine.
-        done = subprocess.run(  # noqa: S602  # A shell is what a reader types into, and the README is ours.
-            re.sub(r"0x[0-9a-f]{64}", head, command),
-            shell=True,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), command
-        assert matches(done.stdout.splitlines(), promised), f"{command}\n{done.stdout}"
-        head = next(iter(re.findall(r"0x[0-9a-f]{64}", done.stdout)), head)
+    """One after the other, in one directory, as a reader would; the terminals are tests/test_readme_federation.py's."""
+    commands = "".join(f"```console\n{block}```\n" for block in _blocks("console"))
+    with Reader(tmp_path) as reader:
+        reader.read(commands)
 
 
 def test_its_charter_is_one(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manuals import matches
 from terminals import Terminals, listens
-from test_readme import README, matches
+from test_readme import README
 
 _SECTION = README.partition("## Run a real federation")[2].partition("\n## ")[0]
 

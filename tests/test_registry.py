@@ -433,7 +433,7 @@ def test_a_command_line_may_name_it(acme: Installed, tmp_path: Path) -> None:
 
 def test_the_tutorial_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rule, its package and its section of the charter make a federation that an audit reproduces."""
-    text = (Path(__file__).parent.parent / "docs" / "your-own-rule.md").read_text("utf-8")
+    text = (Path(__file__).parent.parent / "docs/how-to/your-own-rule.md").read_text("utf-8")
     source = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     package, section = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL))
     (entry,) = package["project"]["entry-points"]["fedpact.rules"].items()

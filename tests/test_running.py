@@ -21,7 +21,7 @@ from runs import fedpact
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 UNITS = ["fedpact-coordinator.service", "fedpact-silo.service"]
-PAGE = (ROOT / "docs/running.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/real-deployment.md").read_text("utf-8")
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text("utf-8").replace("\\\n", " ")
 
 

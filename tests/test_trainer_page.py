@@ -1,4 +1,4 @@
-"""The trainer of docs/your-own-trainer.md trains."""
+"""The trainer of docs/how-to/your-own-model.md trains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from fedpact_client.loading import load_trainer
 from sklearn.datasets import load_digits
 
-PAGE = (Path(__file__).parent.parent / "docs/your-own-trainer.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "docs/how-to/your-own-model.md").read_text("utf-8")
 CONFIG = {"name": "mine", "epochs": 2, "learning_rate": "0.3", "seed": 1, "round": 1}
 
 

@@ -24,7 +24,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from torch import nn
 from torch.utils.data import DataLoader
 
-PAGE = (Path(__file__).parent.parent / "docs/your-own-trainer.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "docs/how-to/your-own-model.md").read_text("utf-8")
 CONFIG: dict[str, str | int] = {"learning_rate": "0.1", "epochs": 2, "batch_size": 16, "seed": 5}
 CHECKS: dict[str, Callable[[Path], None]] = {}
 

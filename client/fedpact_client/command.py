@@ -22,8 +22,8 @@ def run(settings: Settings) -> None:
     """Run a silo: in every round, train on your own data and submit the update, until the charter ends the federation.
 
     It may be stopped or killed at any moment, and started again: it continues from the ledger, the store and its
-    journal. Under another charter than the accepted one it does nothing. The trainer is yours: docs/your-own-trainer.md
-    of the sources says what it gets and gives.
+    journal. Under another charter than the accepted one it does nothing. The trainer is yours:
+    docs/how-to/your-own-model.md of the sources says what it gets and gives.
 
     Exit code 0: the federation is over, or SIGTERM asked it to stop. 130: Ctrl-C did. 1 or 2: it cannot run, and why.
 

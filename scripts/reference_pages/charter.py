@@ -115,13 +115,13 @@ def _trainers(root: Path) -> str:
     return (
         "\nWhat those that come with fedpact are told, in a simulation of a built-in task and as "
         f"`fedpact_client.table:trainer`:\n\n{table('key', 'what it is', rows=rows)}"
-        "\nYour own may have other keys: [a trainer of your own](../your-own-trainer.md).\n"
+        "\nYour own may have other keys: [a trainer of your own](../how-to/your-own-model.md).\n"
     )
 
 
 def _rules() -> str:
     own = _named("rule", RULES)
-    foreign = "[your own rule](../your-own-rule.md)"
+    foreign = "[your own rule](../how-to/your-own-rule.md)"
     return f"{own}\nA rule of an installed package is named as `fedpact rules` prints it, with its `code`: {foreign}.\n"
 
 

@@ -13,7 +13,7 @@ _CODE = re.compile(
     r"|\bFEDPACT_[A-Z_]+"  # variables,
     r"|\bfedpact (?:(?:audit|deploy|new|rounds|rules|simulate)\b|(?:federation|key|store) \w+)"  # commands,
     r"(?: DIR| FILE)?"
-    r"|\b(?:\w+\.)+(?:toml|json|md)\b"  # files,
+    r"|(?<![\w/-])(?:[\w-]+/)*(?:[\w-]+\.)+(?:toml|json|md)\b"  # files,
     r"|\b[a-z0-9]*_[a-z0-9_]*\b(?:\.[a-z_]+)?|__\w+__"  # names in the code,
     r"|\b[a-z]+\+http[^\s,;)]*|\bhttps?://[^\s,;)]+"  # URLs.
 )

@@ -36,6 +36,10 @@ def devnet(
             "--fund", metavar="ADDRESS", help="Gives 100 ether of the first account to this one, or keystore."
         ),
     ] = None,
+    running: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Start none: give money (--fund) on the devnet that runs there, and end."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")] = False,
 ) -> None:
     """Run a chain on this machine for trying things, until you stop it.
@@ -48,6 +52,7 @@ def devnet(
       fedpact devnet
       fedpact devnet --fund coordinator.json --fund silo-1.json
       fedpact devnet --port 0 --block-time 2 --accounts 20 --json
+      fedpact devnet --running http://127.0.0.1:8545 --fund another.json
     """
     from fedpact.errors import FedpactError, InputError, Interrupted
     from fedpact.suggestion import did_you_mean
@@ -58,6 +63,9 @@ def devnet(
         near = did_you_mean(engine, nodes.ENGINES)
         raise InputError(f"engine: expected {' or '.join(nodes.ENGINES)}, found {engine[:40]!r}{near}")
     to = [_address(each) for each in funded or ()]
+    if running is not None:
+        _fund(running, to)
+        return
     node: nodes.Node | None = None
     try:
         used, node = nodes.start(engine, os.environ, port=port, count=count, block_time=block_time, state=state)
@@ -104,3 +112,26 @@ def _address(given: str) -> Address:
     if found is None:
         raise InputError(f"fund {given}: expected an address, or a keystore that says its own, found neither")
     return found
+
+
+def _fund(url: str, to: list[Address]) -> None:
+    """Gives money on a chain that runs.
+
+    Raises:
+        InputError: there is nobody to give it to, or no chain.
+        LedgerError: the node did not take it.
+    """
+    from fedpact.errors import InputError
+
+    from fedpact_simulation import devnet as nodes
+
+    if not to:
+        raise InputError("running: expected --fund with it, as there is nothing else to do on a chain that runs")
+    if not url.startswith(("http://", "https://")):
+        raise InputError("running: expected a URL, http://host:port, found otherwise")
+    try:
+        chain_id = nodes.chain_id(url)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # Of whatever else answers there.
+        raise InputError(f"running: expected a devnet at this URL, found none ({type(error).__name__})") from None
+    nodes.fund(url, chain_id, nodes.accounts(1)[0], to)
+    typer.echo("\n".join(f"{account}  100 ether" for account in to))

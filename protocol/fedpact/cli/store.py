@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedpact.cli.options import READING, STORES, WRITING, AsJson, warn, with_settings
-from fedpact.cli.upkeep import Address, check, gc, pin, unpin
+from fedpact.cli.upkeep import Address, check, gc, pin, repair, unpin
 from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 36  # 64 GiB.
 
 store = typer.Typer(help="Put files into stores, get them out, offer a store to others.")
-for command in (check, gc, pin, unpin):
+for command in (check, gc, repair, pin, unpin):
     store.command()(command)
 
 Size = Annotated[

@@ -1,4 +1,4 @@
-"""`fedpact store gc`, `check`, `pin` and `unpin`: what stays in a store, and where everything is."""
+"""`fedpact store gc`, `check`, `repair`, `pin` and `unpin`: what stays in a store, and where everything is."""
 
 from __future__ import annotations
 
@@ -128,6 +128,51 @@ def check(
     if few:
         warn(f"{len(few):,} with fewer copies that answer than the charter asks for (store.copies)")
     raise typer.Exit(1 if gone else 0)
+
+
+@with_settings(*FEDERATION, *WRITING)
+def repair(settings: Settings, as_json: AsJson = False) -> None:
+    """Get back what a federation needs and the store that is written to has lost: from the other stores.
+
+    What no store has is derived again, where that is possible: models, manifests and states of optimisers, from the
+    updates of their round. Each counts only where its address comes out. All of it is pinned. Exit code 1: something
+    could not be brought back.
+
+    \b
+    Example:
+      fedpact store repair --store store --store gateway+https://coordinator.example
+    """
+    from fedpact.cli.audit import printable
+    from fedpact.cli.connection import open_blocks, open_ledger
+    from fedpact.overview import Documents
+    from fedpact.repair import repair as bring_back
+    from fedpact.store.several import SeveralBlocks
+    from fedpact.upkeep import survey
+
+    with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
+        documents = Documents(SeveralBlocks(blocks.stores, writable=False))  # What it reads is not kept yet.
+        follower, now = _read(settings, ledger, documents)
+        wanted = [each for each in survey(follower, documents) if each.limit and each.is_needed(now)]
+        done = bring_back(follower.view, wanted, blocks)
+    lost = [(each, why) for each, why in done.lost if each.derived_from]
+    if as_json:
+        answer = {
+            "ok": not lost,
+            "whole": done.whole,
+            "fetched": [_facts(each, each.size) for each in done.fetched],
+            "derived": [_facts(each, each.size) for each in done.derived],
+            "lost": [{**_facts(each, each.size), "why": why} for each, why in done.lost],
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        for how, artifacts in (("fetched", done.fetched), ("derived again", done.derived)):
+            for each in artifacts:
+                typer.echo(f"{how}: {_named(each)}")
+        for each, why in done.lost:
+            typer.echo(printable(f"- lost: {_named(each)}: {why[:200]}"))
+        counts = f"{done.whole:,} were whole, {len(done.fetched):,} fetched, {len(done.derived):,} derived again"
+        typer.echo(f"repair: {counts}, {len(done.lost):,} lost")
+    raise typer.Exit(1 if lost else 0)
 
 
 @with_settings(*WRITING)
