@@ -5,7 +5,8 @@ the same reason, the contract's head must be the one that Python folds, and the 
 history every view of the contract must be what its events fold to. A meta-test shows that the same rules, on the ledger
 in memory alone and for longer, reach every phase and every refusal but those named in it.
 
-How long the first looks depends on the profile: a few seconds, half a minute in CI (`ci`), ten minutes with `make machine`.
+How long the first looks depends on the profile: a few seconds, half a minute in CI (`ci`), ten minutes with
+`make machine`.
 """
 
 from __future__ import annotations
