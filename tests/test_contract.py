@@ -393,7 +393,7 @@ def test_a_member_that_returns_keeps_its_index(twins: Twins) -> None:
     refused(twins.do(OWNER, Admit((STRANGER, STRANGER))), rejections.AlreadyMember)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 17, 255, 256, 257, 5000])
+@pytest.mark.parametrize("count", [0, 1, 2, 17, 255, 256, 257, pytest.param(5000, marks=pytest.mark.nodes)])
 def test_any_number_of_members(twins: Twins, count: int) -> None:
     """Each is expected, the first can submit, and the round goes on without the others at its deadline."""
     for member in MEMBERS[count:]:
