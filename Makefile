@@ -10,7 +10,7 @@ demo: $(VENV)/user  ## Ten hospitals' worth of silos train on handwritten digits
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/test  ## Everything that needs no node.
-	$(BIN)/python -m pytest -n $$((`nproc` + 1)) --dist worksteal  # Many of them wait for something.
+	$(BIN)/python -m pytest -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 1)') --dist worksteal  # Many of them wait for something.
 
 test-nodes: $(VENV)/test $(VENV)/nodes $(VENV)/ipfs $(VENV)/kubo $(VENV)/clients $(VENV)/browser $(VENV)/torch $(VENV)/slither $(VENV)/numpys  ## What needs a real chain node, IPFS nodes and clients, a browser, PyTorch, a compiler, slither or another numpy; installs them.
 	$(BIN)/python -m pytest -m nodes -n 2 --dist loadfile
