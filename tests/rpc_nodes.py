@@ -33,6 +33,7 @@ class RpcNode:
         faults: by command, what it does instead.
         asked: the commands so far.
         headers: of the last request.
+        connections: the port at the other end, of each request.
         url: where it is.
 
     Args:
@@ -46,6 +47,7 @@ class RpcNode:
         self.faults: dict[str, Fault] = {}
         self.asked: list[str] = []
         self.headers: dict[str, str] = {}
+        self.connections: list[int] = []
         self._server = Gateway(self._answer)
         self.url = self._server.url
 
@@ -63,6 +65,7 @@ class RpcNode:
         command = parts.path.partition("/api/v0/")[2]
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         self.asked.append(command)
+        self.connections.append(to.client_address[1])
         self.headers = {name.lower(): value for name, value in to.headers.items()}
         if to.command != "POST":
             respond(to, status=405)

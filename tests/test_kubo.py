@@ -146,6 +146,40 @@ def test_a_fault_in_a_whole_file_costs_no_more_than_time(fault: str) -> None:
         blocks.close()
 
 
+def test_a_connection_serves_one_file_after_the_other() -> None:
+    """Each answer is read to its end."""
+    data = os.urandom(5 * LEAF)
+    with RpcNode() as node:
+        blocks = on(node.url)
+        root = add(blocks, data).root
+        node.connections.clear()
+        for _ in range(3):
+            assert open_file(blocks, root, len(data)).read() == data
+        assert node.asked.count("cat") == 3
+        assert len(set(node.connections)) == 1
+        blocks.close()
+
+
+@pytest.mark.usefixtures("haste")
+def test_a_node_that_has_to_look_for_a_file_is_soon_asked_for_blocks() -> None:
+    """Which it can look for at once; and so it is for a while."""
+    data = os.urandom(5 * LEAF)
+
+    def dawdles(to: BaseHTTPRequestHandler, options: Options) -> None:
+        time.sleep(2 * SECONDS)  # That is the fault; the client goes away before the end.
+
+    with RpcNode() as node:
+        blocks = hasty(node.url)
+        root = add(blocks, data).root
+        node.faults = {"cat": dawdles}
+        for most in (SECONDS + 1, 1):
+            began = time.monotonic()
+            assert open_file(blocks, root, len(data)).read() == data
+            assert time.monotonic() - began < most
+        assert node.asked.count("cat") == 1
+        blocks.close()
+
+
 @pytest.mark.usefixtures("haste")
 def test_a_node_that_answers_nothing_at_all_is_no_missing_block() -> None:
     """A node that is there and does not find a block lacks it; one that says nothing to anything has failed."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fedpact.store import Cid
+from fedpact.store import Cid, DirectoryBlocks
 from histories import History
 from test_upkeep import MOMENTUM, Place, place
 
@@ -90,6 +90,43 @@ def test_another_model_is_never_taken_for_the_lost_one(place: Place) -> None:
     assert done.code == 1
     assert "round 1, " in done.out
     assert "another model" in done.out
+
+
+def test_what_is_in_no_model_is_not_pinned(place: Place) -> None:
+    """An update that was excluded is kept, as the audit looks at it; nobody would let go of a pin."""
+    history = _federation(place)
+    shutil.rmtree(place.path / "store")
+    assert place.run("repair", "--store", "store", "--store", "other").code == 0
+    excluded = history.view.rounds[2].submissions[2].update.cid
+    included = history.view.rounds[2].submissions[0].update.cid
+    blocks = DirectoryBlocks(place.path / "store")
+    assert blocks.has(excluded)
+    assert excluded not in blocks.pinned()
+    assert included in blocks.pinned()
+
+
+def test_another_model_is_not_even_stored(place: Place) -> None:
+    """On a node, what is stored is pinned: so it is derived into nothing before it is known to be the right one."""
+    history = _federation(place)
+    first = history.view.rounds[1]
+    assert first.manifest is not None
+    # Without manifest and update, the other updates make another model.
+    _lose(place.path / "store", first.submissions[0].update.cid, first.model, first.manifest)
+    before = place.blocks()
+    done = place.run("repair", "--json")
+    assert done.code == 1
+    assert {each["kind"] for each in done.told["lost"]} == {"update", "model", "manifest"}
+    assert place.blocks() == before
+
+
+def test_a_store_that_does_not_answer_ends_it(place: Place) -> None:
+    """It would be asked for each artifact, and wait each time."""
+    _federation(place)
+    url = "kubo+http://127.0.0.1:1"
+    done = place.run("repair", "--store", url, "--store", "other")
+    assert done.code == 1
+    assert "cannot be reached" in done.err
+    assert len(done.err.splitlines()) <= 2
 
 
 @pytest.mark.parametrize("what", ["charter", "genesis"])

@@ -260,7 +260,6 @@ def test_a_file_that_comes_in_one_answer_is_the_file(answer: str) -> None:
     with nothing_left_running():
         assert file.read() == data
     leaves = [file.leaves[index] for index in asked]
-    # An error comes while the leaves before it are still being hashed, and takes them with it.
     assert blocks.asked[-len(leaves) :] == leaves if leaves else blocks.asked == []
     assert len(blocks.asked) <= 10
     assert blocks.ended == 1

@@ -11,7 +11,6 @@ import os
 import time
 import tomllib
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
 
 from fedpact.errors import InputError
@@ -71,7 +70,7 @@ def found(directory: Path) -> dict[str, str] | None:
         told = tomllib.loads((directory / _FILE).read_text("utf-8"))
         settings = {name: str(told[name]) for name in _TOLD}
         chain_id(settings["rpc"])
-    except (OSError, ValueError, KeyError, TypeError, HTTPException):
+    except (OSError, ValueError, KeyError):
         return None
     return settings
 

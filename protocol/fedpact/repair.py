@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 from fedpact.artifacts.manifest import ASSERTED, Manifest
 from fedpact.derivation import derive
-from fedpact.errors import ContentError, FedpactError, StoreError
+from fedpact.errors import BlockMissing, ContentError, FedpactError, StoreError
 from fedpact.keeping import Artifact, Kind
 from fedpact.ledger.view import Round, View
 from fedpact.overview import Documents
-from fedpact.store.blocks import Blocks
+from fedpact.store.blocks import Blocks, Discard
 from fedpact.store.cid import Cid
+from fedpact.store.here import Here
 from fedpact.store.pins import hold
 from fedpact.store.several import SeveralBlocks
-from fedpact.store.unixfs import add, find_file, open_file
+from fedpact.store.unixfs import add, address, find_file, open_file
 
 _DERIVED = (Kind.MODEL, Kind.MANIFEST, Kind.STATE)
 
@@ -48,6 +49,9 @@ def repair(view: View, found: Sequence[Artifact], blocks: SeveralBlocks, *, thre
     Args:
         found: what is needed, in the order of the rounds: a model is derived from what the rounds before left.
         threads: leaves of a model that are worked on at once.
+
+    Raises:
+        StoreError: a store that is written to does not say what it has.
     """
     done = Repaired()
     derived: dict[int, str] = {}  # Of a round: why it could not be; empty where it could.
@@ -77,15 +81,18 @@ def _derive(current: Round, blocks: SeveralBlocks, threads: int) -> str:
     charter, published = documents.charter(current.charter), documents.manifest(current)
     if charter is None:
         return f"its charter is missing: {documents.missing[current.charter]}"
+    into: Blocks
     try:
-        made = derive(current, charter, blocks, into=blocks, asserted=_asserted(published), threads=threads)
-        manifest = add(blocks, made.manifest.encode()).root
-        if manifest == current.manifest and made.manifest.optimiser is not None:
-            hold(blocks, *map(Cid.parse, made.manifest.optimiser.state.values()))  # Only the manifest names them.
+        for into in (Discard(), blocks):  # Nothing is stored, and so pinned, before it is known to be the ledger's.
+            made = derive(current, charter, blocks, into=into, asserted=_asserted(published), threads=threads)
+            if made.model is None or made.model.root != current.model:
+                return "what is derived of the updates that are here is another model"
+        if address(made.manifest.encode()) == current.manifest:
+            add(blocks, made.manifest.encode())
+            if made.manifest.optimiser is not None:
+                hold(blocks, *map(Cid.parse, made.manifest.optimiser.state.values()))  # Only the manifest names them.
     except FedpactError as error:
         return f"cannot be derived: {error}"
-    if made.model is None or made.model.root != current.model:
-        return "what is derived of the updates that are here is another model"
     return ""
 
 
@@ -97,20 +104,28 @@ def _asserted(published: Manifest | None) -> set[int] | None:
 
 
 def _is_whole(blocks: SeveralBlocks, each: Artifact) -> bool:
-    """Whether all stores that are written to have all of it, undamaged."""
-    with contextlib.suppress(StoreError, ContentError):
+    """Whether all stores that are written to have all of it, undamaged.
+
+    Raises:
+        StoreError: one of them does not say.
+    """
+    with contextlib.suppress(BlockMissing, ContentError):
         for store in blocks.written:
-            _read(store, each)
+            _read(Here(store, store.name), each)
         return True
     return False
 
 
 def _hold(blocks: SeveralBlocks, each: Artifact, *, here: bool = False) -> str:
-    """Reads it from wherever it is, which keeps it, and pins it; returns why that cannot be, if it cannot."""
+    """Reads it from wherever it is, which keeps it, and pins it; returns why that cannot be, if it cannot.
+
+    An update that no model is made of is not pinned: nobody would let go of it.
+    """
     try:
         if not here:
             _read(blocks, each)
-        blocks.pin(each.cid)
+        if each.kind is not Kind.UPDATE or each.pinned_for_us:
+            blocks.pin(each.cid)
     except (StoreError, ContentError) as error:
         return str(error)
     return ""

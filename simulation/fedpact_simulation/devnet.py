@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
@@ -149,7 +151,7 @@ class AnvilNode:
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise FedpactError(f"anvil: ended at once, with exit code {self._process.returncode}")
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError):
                 _ask(self.url, "eth_chainId")
                 return
             time.sleep(0.02)  # For a process to start; bounded above.
@@ -157,8 +159,8 @@ class AnvilNode:
 
 
 def chain_id(url: str) -> int:
-    """The id of the chain behind a URL."""
-    return int(_ask(url, "eth_chainId"), 16)
+    """The id of the chain behind a URL. Raises OSError where there is none."""
+    return _number(url, "eth_chainId")
 
 
 def fund(url: str, chain: int, rich: LocalAccount, others: Sequence[Address]) -> None:
@@ -169,7 +171,11 @@ def fund(url: str, chain: int, rich: LocalAccount, others: Sequence[Address]) ->
     """
     from eth_utils.address import to_checksum_address
 
-    for nonce, other in enumerate(others, int(_ask(url, "eth_getTransactionCount", rich.address, "latest"), 16)):
+    try:
+        first = _number(url, "eth_getTransactionCount", rich.address, "latest")
+    except OSError as error:
+        raise LedgerError(f"fund: the node does not say what was sent: {error}") from None
+    for nonce, other in enumerate(others, first):
         transaction: dict[str, Any] = {
             "to": to_checksum_address(other),
             "value": 100 * 10**18,
@@ -183,16 +189,27 @@ def fund(url: str, chain: int, rich: LocalAccount, others: Sequence[Address]) ->
         signed = rich.sign_transaction(transaction)
         try:
             _ask(url, "eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
-        except (KeyError, OSError) as error:
-            raise LedgerError(f"fund {other}: the node did not take it: {type(error).__name__}") from None
+        except OSError as error:
+            raise LedgerError(f"fund {other}: the node did not take it: {error}") from None
 
 
-def _ask(url: str, method: str, *parameters: str) -> Any:
+def _number(url: str, method: str, *parameters: str) -> int:
+    """A number that a node gives. Raises OSError where it does not."""
+    found = _ask(url, method, *parameters)
+    if not re.fullmatch("0x[0-9a-fA-F]{1,64}", found):
+        raise OSError(f"{method}: expected a number, found {found[:80]!r}")
+    return int(found, 16)
+
+
+def _ask(url: str, method: str, *parameters: str) -> str:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # Our own URL.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=5) as answer:
-        return json.loads(answer.read(1 << 16))["result"]
+    try:
+        with opener.open(request, timeout=5) as answer:
+            return str(json.loads(answer.read(1 << 16))["result"])
+    except (HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:  # Of whatever else answers there.
+        raise OSError(f"no answer of a node ({type(error).__name__})") from None
 
 
 # ---------------------------------------------------------------------------------------------------------- eth-tester

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from fedpact.ledger.port import Follower
     from fedpact.store.admission import Reader
     from fedpact.store.several import SeveralBlocks
+
+
+_M_ARENA_MAX = -8
+_ARENAS = 2
 
 
 def connect(settings: Settings) -> Web3:
@@ -80,9 +85,25 @@ def open_blocks(settings: Settings, *, writable: bool = True, account: LocalAcco
     """
     from fedpact.store.opening import open_store
 
+    _share_freed_memory()
     return open_store(
         settings.need("store"), writable=writable, write=settings.write, reader=lambda: _reader(settings, account)
     )
+
+
+@functools.cache
+def _share_freed_memory() -> None:
+    """Has the many threads that wait for blocks share what the allocator keeps of those that were dropped.
+
+    The GNU C library keeps for each of them up to twice the largest piece that was freed so far; mallopt(3) says how to
+    have fewer such places (M_ARENA_MAX), unless whoever runs this has said how. Elsewhere this has no effect.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ or "GLIBC_TUNABLES" in os.environ:
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # Of a system without that library.
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextmanager

@@ -152,12 +152,12 @@ def repair(settings: Settings, as_json: AsJson = False) -> None:
     with closing(open_blocks(settings)) as blocks, closing(open_ledger(settings)) as ledger:
         documents = Documents(SeveralBlocks(blocks.stores, writable=False))  # What it reads is not kept yet.
         follower, now = _read(settings, ledger, documents)
-        wanted = [each for each in survey(follower, documents) if each.limit and each.is_needed(now)]
+        needed = (each for each in survey(follower, documents) if each.limit and each.is_needed(now))
+        wanted = [each for each in needed if each.derived_from]  # What was left out is in no model.
         done = bring_back(follower.view, wanted, blocks)
-    lost = [(each, why) for each, why in done.lost if each.derived_from]
     if as_json:
         answer = {
-            "ok": not lost,
+            "ok": not done.lost,
             "whole": done.whole,
             "fetched": [_facts(each, each.size) for each in done.fetched],
             "derived": [_facts(each, each.size) for each in done.derived],
@@ -172,7 +172,7 @@ def repair(settings: Settings, as_json: AsJson = False) -> None:
             typer.echo(printable(f"- lost: {_named(each)}: {why[:200]}"))
         counts = f"{done.whole:,} were whole, {len(done.fetched):,} fetched, {len(done.derived):,} derived again"
         typer.echo(f"repair: {counts}, {len(done.lost):,} lost")
-    raise typer.Exit(1 if lost else 0)
+    raise typer.Exit(1 if done.lost else 0)
 
 
 @with_settings(*WRITING)

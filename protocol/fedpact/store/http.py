@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import ctypes
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -16,8 +13,6 @@ from fedpact.store.deadline import Deadline, DeadlineBackend
 
 FAILURES = (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 """What httpcore raises where no whole answer came."""
-_M_ARENA_MAX = -8
-_ARENAS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +59,12 @@ class Place:
 
 def open_pool(deadline: Deadline, connections: int) -> httpcore.ConnectionPool:
     """Connections that keep to a deadline, and are kept themselves."""
-    share_freed_memory()
     return httpcore.ConnectionPool(
         max_connections=connections,
         max_keepalive_connections=connections,
         keepalive_expiry=4.0,  # Less than servers wait, so that few are closed just as they are used.
         network_backend=DeadlineBackend(deadline),
     )
-
-
-@functools.cache
-def share_freed_memory() -> None:
-    """Has the many threads that wait for blocks share what the allocator keeps of those that were dropped.
-
-    The GNU C library keeps for each of them up to twice the largest piece that was freed so far; mallopt(3) says how to
-    have fewer such places (M_ARENA_MAX). Elsewhere this has no effect.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # Of a system without that library.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:

@@ -27,6 +27,8 @@ _GATHERED = 16 << 20  # Bytes that are sent at once, and kept in memory until th
 _LOCAL_SECONDS = 1.0  # That a node may take to say whether it has a block itself.
 _IMPORT_SECONDS = 60.0  # That it may take for what it was sent, beside the sending.
 _REST_SECONDS = 10.0
+_STREAM_SECONDS = 3.0  # That a whole file may be behind what it should be.
+_BLOCKS_SECONDS = 60.0
 _ABSENT = re.compile(r"not found|could not find|deadline exceeded|timed? ?out|was unwanted", re.IGNORECASE)
 _NOT_PINNED = re.compile(r"not pinned|pinned indirectly", re.IGNORECASE)
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -50,6 +52,7 @@ class KuboBlocks:
         self._node, self._seconds, self._pin_seconds = node, seconds, pin_seconds
         self._pending: dict[Cid, bytes] = {}
         self._gathered = 0
+        self._blocks_until = 0.0  # Until when it is asked for nothing but blocks.
         self._silent_until = 0.0  # Until when nobody waits for the node again just because much has come together.
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -68,15 +71,21 @@ class KuboBlocks:
             raise StoreError(f"block {cid}: {self.name}: {error}") from None
 
     def stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None] | None:
-        """As `Streaming.stream`; not while blocks are on their way, as it may need these."""
-        return None if self._pending else self._stream(root, start, length)
+        """As `Streaming.stream`; not while blocks are on their way, as it may need these, and not for a while after an
+        answer that was slow or failed: a node that has to look for a file is better asked for many blocks at once."""
+        if self._pending or time.monotonic() < self._blocks_until:
+            return None
+        return self._stream(root, start, length)
 
     def _stream(self, root: Cid, start: int, length: int) -> Generator[bytes, Any, None]:
         try:
-            with closing(self._node.cat(root, start, length, self._seconds)) as pieces:
+            with closing(self._node.cat(root, start, length, min(_STREAM_SECONDS, self._seconds))) as pieces:
                 yield from pieces
         except (NodeRefused, NodeSilent) as error:
-            raise StoreError(f"{root}: {self.name}: {error}") from None
+            self._blocks_until = time.monotonic() + _BLOCKS_SECONDS
+            said = f"{root}: {self.name}: {error}"
+            _log.info("%s; it is asked for single blocks", said)
+            raise StoreError(said) from None
 
     def put(self, cid: Cid, data: bytes | bytearray) -> None:
         """As `Blocks.put`. The block is on its way then; `settle` says when it has arrived."""

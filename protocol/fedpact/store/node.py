@@ -52,7 +52,7 @@ class NodeRpc(Protocol):
         """The bytes of a file from a place on, unverified, in pieces, as they come; they may end early. To be closed.
 
         Args:
-            seconds: that they may be behind a hundred kilobytes a second.
+            seconds: that they may be behind a megabyte a second.
         """
         ...
 

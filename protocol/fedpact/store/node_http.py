@@ -31,7 +31,7 @@ from fedpact.store.node import (
 _TRIES = 2  # The first may find a connection that the node was just closing.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 _FLOOR = 25_000  # Bytes of a block that come in a second, at least: some requests share the line.
-_STREAM_FLOOR = 100_000  # Bytes of a whole file, likewise.
+_STREAM_FLOOR = 1_000_000  # Bytes of a whole file, likewise; what is slower is no better than many blocks at once.
 _SENT_FLOOR = 100_000  # Bytes that go in a second, at least.
 _MAX_ANSWER = 1 << 20
 _MAX_LINE = 1 << 16
@@ -82,11 +82,12 @@ class HttpNode:
 
     def cat(self, root: Cid, start: int, length: int, seconds: float) -> Generator[bytes, Any, None]:
         options = {"arg": root, "offset": start, "length": length}
-        left = most = seconds + _GRACE
+        left = most = seconds
         try:
             with self._slots, contextlib.ExitStack() as stack:
                 with self._deadline.within(left, step=left):
-                    coming = pieces(stack.enter_context(self._answer("cat", options)), length)
+                    # One byte more than there may be: who asks for it learns that the answer is over.
+                    coming = pieces(stack.enter_context(self._answer("cat", options)), length + 1)
                 while True:
                     began = time.monotonic()
                     with self._deadline.within(left, step=left):

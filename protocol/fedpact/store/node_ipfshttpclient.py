@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from fedpact.store.cid import Cid
 from fedpact.store.http import Place
 from fedpact.store.node import Answer, NodeRefused, NodeSilent, in_short, read_pin, read_pinned, refuse_errors
 
+_STREAM_FLOOR = 1_000_000  # Bytes of a whole file that come in a second, at least.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 
 
@@ -57,13 +59,19 @@ class ClientNode:
             return bytes(found[: MAX_BLOCK + 1])
 
     def cat(self, root: Cid, start: int, length: int, seconds: float) -> Generator[bytes, Any, None]:
-        limits = {"timeout": (_GRACE, seconds + _GRACE), "opts": {"offset": start, "length": length}}
+        limits = {"timeout": (_GRACE, seconds), "opts": {"offset": start, "length": length}}
+        left = seconds
         with self._translated(), self._client.cat(root, stream=True, **limits) as pieces:
+            began = time.monotonic()
             for piece in pieces:
+                left = min(seconds, left - (time.monotonic() - began) + len(piece) / _STREAM_FLOOR)
+                if left < 0:
+                    raise NodeSilent("no answer in time")
                 yield piece[:length]
                 length -= len(piece)
                 if length <= 0:
                     return
+                began = time.monotonic()
 
     def block_stat(self, cid: Cid, seconds: float) -> None:
         with self._translated():

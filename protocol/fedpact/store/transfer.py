@@ -105,12 +105,20 @@ def in_step(work: Callable[[S], T], items: Iterator[S], threads: int) -> Generat
     """`work` of each item on several threads, in order, while whoever takes the results reads the next ones."""
     with ThreadPoolExecutor(threads, thread_name_prefix="step") as pool:
         under_way: deque[Future[T]] = deque()
-        for item in items:
-            under_way.append(pool.submit(work, item))
+        failed: FedpactError | None = None
+        while failed is None:
+            try:
+                under_way.append(pool.submit(work, next(items)))
+            except StopIteration:
+                break
+            except FedpactError as error:  # What came before it is good.
+                failed = error
             if len(under_way) > 2 * threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+        if failed is not None:
+            raise failed
 
 
 def cut(pieces: Iterable[bytes], sizes: Iterable[int]) -> Iterator[bytes]:
@@ -127,6 +135,7 @@ def cut(pieces: Iterable[bytes], sizes: Iterable[int]) -> Iterator[bytes]:
         whole = b"".join(held)
         held, length = deque([whole[size:]]), length - size
         yield whole[:size]
+    next(coming, None)  # So that whoever gives them sees the end.
 
 
 def in_order(work: Callable[[Key], T], items: Sequence[Key], threads: int) -> Generator[T, Any, None]:
