@@ -31,7 +31,7 @@ def test_money_is_given_and_nothing_started(url: str) -> None:
     ("arguments", "said"),
     [
         (["http://127.0.0.1:1"], "expected --fund with it"),
-        (["http://127.0.0.1:1", "--fund", STRANGER], "expected a devnet at this URL, found none (URLError)"),
+        (["http://127.0.0.1:1", "--fund", STRANGER], "expected a devnet at this URL, found none: "),
         (["file:///etc/passwd", "--fund", STRANGER], "expected a URL, http://host:port, found otherwise"),
     ],
 )

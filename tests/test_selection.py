@@ -281,5 +281,5 @@ def test_a_coordinator_says_how_many_it_left_aside(tmp_path: Path, caplog: pytes
     history.submit(history.open(), 1.0, 2.0, 3.0)
     with caplog.at_level(logging.INFO):
         Coordinator(history.ledger, COORDINATOR, history.blocks, Follower(history.ledger)).step()
-    assert "round 1: 1 of 3 submissions not selected" in caplog.messages
+    assert "round 1: 1 of 3 submissions not selected: of member 1" in caplog.messages
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]

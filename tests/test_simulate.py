@@ -238,7 +238,8 @@ min_improvement = "0.02"
 BAD_INPUT = {
     "unknown task": (
         ["mnist"],
-        "task: expected one of digits, breast_cancer, diabetes, or a project's folder, found 'mnist'",
+        "task: expected one of digits, breast_cancer, diabetes, or a project's folder, as fedpact new makes one, "
+        "found 'mnist'",
     ),
     "no silos": (["digits", "--silos", "0"], "silos: expected 1 to 65535, found 0"),
     "negative silos": (["digits", "--silos", "-3"], "silos: expected 1 to 65535, found -3"),

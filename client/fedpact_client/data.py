@@ -82,7 +82,8 @@ def _read(path: Path, settings: Table) -> Data:
         with path.open(encoding="utf-8") as lines:
             names = [name.strip().strip('"') for name in lines.readline().split(",")]
             if settings.target not in names:
-                shown = ", ".join(names)[:200]
+                shown = ", ".join(names)
+                shown = shown if len(shown) < 200 else f"{shown[:200]}…"
                 near = did_you_mean(settings.target, names)
                 found = f"{settings.target!r}{near}"
                 raise InputError(f"{path}: target: expected one of the columns {shown}, found {found}")
@@ -92,7 +93,13 @@ def _read(path: Path, settings: Table) -> Data:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"{path}: expected numbers with commas between them: {error}") from None
+        told = " ".join(str(error).split())[:200]
+        what = (
+            "classes are numbers from 0 on" if settings.classes else "what is missing has to be left out or filled in"
+        )
+        raise InputError(
+            f"{path}: expected numbers with commas between them ({what}); below the header: {told}"
+        ) from None
     if table.shape[0] < settings.held_out or table.shape[1] != len(names) or len(names) < 2:
         raise InputError(
             f"{path}: expected {len(names)} numbers in each of at least {settings.held_out} lines, "

@@ -35,6 +35,7 @@ from sklearn.base import ClusterMixin, clone, is_classifier, is_regressor
 from threadpoolctl import threadpool_limits
 
 from fedpact_client.data import Data
+from fedpact_client.scores import scores
 from fedpact_client.trainer import Config, Fit, Metrics
 from fedpact_client.trainer_section import seed_of, whole
 
@@ -97,8 +98,8 @@ class EstimatorTrainer:
         return Fit(trained, count, self._metrics(estimator))
 
     def evaluate(self, weights: Weights) -> Metrics:
-        """On the held-out samples: `accuracy` of a classifier, `r2` of a regressor, of a clusterer `score`: the mean
-        squared distance to the nearest centre, as a negative number."""
+        """On the held-out samples: `accuracy` of a classifier, `r2` of a regressor, both with a `loss`; of a clusterer
+        `score`: the mean squared distance to the nearest centre, as a negative number."""
         return self._metrics(self._at(weights, 0))
 
     def _at(self, weights: Weights, seed: int) -> Any:
@@ -122,9 +123,7 @@ class EstimatorTrainer:
         with _working(self._threads):
             if self._subject.clusters:
                 return {"score": float(estimator.score(features)) / len(features)}
-            if self._subject.classes:
-                return {"accuracy": float(np.mean(estimator.predict(features) == targets))}
-            return {"r2": float(estimator.score(features, targets))}
+            return scores(estimator, features, targets)
 
     def _check(self, config: Config) -> None:
         for setting, default in (("epochs", 1), ("batch_size", 1), ("seed", 0)):

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fedpact.artifacts.charter import MAX_BYTES
 from fedpact.artifacts.weights import Layout, Weights
@@ -43,6 +43,18 @@ def model_section(layout: Layout) -> str:
         name = each.name if _BARE.fullmatch(each.name) else json.dumps(each.name)
         lines.append(f'{name} = {{ dtype = "{each.dtype}", shape = {list(each.shape)} }}')
     return "\n".join(lines) + "\n"
+
+
+def main(factory: Callable[[Path | None, Config], object], charter: Path, file: Path | None = None) -> NoReturn:
+    """What `python my_model.py` of a project does: `write_first_model`, and prints the section. As of any command of
+    fedpact, what cannot be is one line, and an exit code."""
+    from fedpact import cli
+
+    def work() -> int:
+        print(write_first_model(factory, charter, file))  # noqa: T201  # That is what it is for.
+        return 0
+
+    cli.main(work)
 
 
 def write_first_model(factory: Callable[[Path | None, Config], object], charter: Path, file: Path | None = None) -> str:

@@ -25,6 +25,7 @@ The charter's section `trainer`; what else is there is for whoever makes the mod
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -198,7 +199,9 @@ class TorchTrainer:
                 expected.append(targets)
         out, wanted = torch.cat(outputs), torch.cat(expected)
         metrics = self._metrics or (r2 if wanted.is_floating_point() else accuracy)
-        return {name: float(value) for name, value in metrics(out, wanted).items()}
+        loss = float(self._loss(out, wanted))
+        found = {name: float(value) for name, value in metrics(out, wanted).items()}
+        return found | ({"loss": loss} if math.isfinite(loss) and "loss" not in found else {})
 
     def _at(self, weights: Weights) -> Any:
         """A new module with given weights."""

@@ -30,10 +30,10 @@ from fedpact.errors import CharterError
 from fedpact.suggestion import did_you_mean
 from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fedpact_client.data import Data
+from fedpact_client.scores import scores
 from fedpact_client.trainer import Config, Fit, Metrics
 from fedpact_client.trainer_section import positive, seed_of, whole
 
@@ -68,15 +68,13 @@ class ScikitLearnTrainer:
         return Fit(trained, len(data.targets), self._metrics(estimator))
 
     def evaluate(self, weights: Weights) -> Metrics:
-        """Accuracy of a classifier, R2 of a regression, on the held-out samples."""
+        """Accuracy of a classifier, R2 of a regression, and the loss, on the held-out samples."""
         return self._metrics(self._start(weights))
 
     def _metrics(self, estimator: Any) -> dict[str, float]:
         features, targets = self._data.held_out_features, self._data.held_out_targets
         with _trusting():
-            if is_classifier(estimator):
-                return {"accuracy": float(np.mean(estimator.predict(features) == targets))}
-            return {"r2": float(estimator.score(features, targets))}
+            return scores(estimator, features, targets)
 
     def _start(self, weights: Weights) -> Any:
         """The estimator at the given weights; without momentum nothing else is carried over."""

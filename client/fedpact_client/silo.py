@@ -245,5 +245,9 @@ class Silo:
         least, greatest = self._charter.score_range()
         scaled = float(score) * SCORE_UNIT
         if not least < scaled < greatest:
-            return least if scaled <= least else greatest
+            nearest = least if scaled <= least else greatest
+            if scaled not in (least, greatest):
+                said = "round %d: %s is %g, beyond what the charter allows; the ledger gets %g"
+                logger.warning(said, debt.round, name, score, nearest / SCORE_UNIT)
+            return nearest
         return round(scaled)

@@ -27,6 +27,7 @@ from fedpact_coordinator.decide import Aggregate, Decision, Wait, decide
 logger = logging.getLogger(__name__)
 
 _STILL_SECONDS = 15.0
+_SHOWN = 10
 
 
 class Coordinator:
@@ -167,7 +168,10 @@ class Coordinator:
         self._reported = manifest
         if manifest.not_selected:
             left, number = len(manifest.not_selected), len(manifest.submissions)
-            logger.info("round %d: %d of %d submissions not selected", manifest.round, left, number)
+            whose = ", ".join(str(each.index) for each in manifest.not_selected[:_SHOWN])
+            more = ", …" if left > _SHOWN else ""
+            said = "round %d: %d of %d submissions not selected: of member %s%s"
+            logger.info(said, manifest.round, left, number, whose, more)
         for line in manifest.excluded:
             logger.warning("round %d: member %d excluded: %s", manifest.round, line.index, line.detail)
             self._excluded(line)

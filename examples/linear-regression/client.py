@@ -21,25 +21,30 @@ def client() -> int:
     parser.add_argument("--directory", type=Path, default=RUNS, help="where it finds the server")
     parser.add_argument("--wait", type=float, default=300, metavar="SECONDS", help="for the server, at most")
     asked = parser.parse_args()
+    accepted = address_of_charter(HERE / asked.charter)
     settings = wait_for_server(asked.directory, asked.wait)
-    check_accepted(HERE / asked.charter, settings.pop("charter"))
+    check_accepted(asked.charter, accepted, settings.pop("charter"))
     act_as(asked.number, settings)
     own = HERE / f"client-{asked.number}" / "fedpact.toml"
     return run("silo", "run", "--config", str(own), "--charter", str(HERE / asked.charter))
 
 
-def check_accepted(charter: Path, servers: str) -> None:
+def address_of_charter(charter: Path) -> str:
+    """What a charter is called on the ledger. Raises CharterError where it is none."""
+    from fedpact.artifacts.charter import parse_toml
+    from fedpact.store.unixfs import address
+
+    return str(address(parse_toml(charter).encode()))
+
+
+def check_accepted(charter: str, accepted: str, servers: str) -> None:
     """Compares the accepted charter with the server's.
 
     Raises:
         InputError: it is another.
     """
-    from fedpact.artifacts.charter import parse_toml
-    from fedpact.store.unixfs import address
-
-    own = address(parse_toml(charter).encode())
-    if str(own) != servers:
-        raise InputError(f"charter {charter.name}: expected the server's, {servers[:80]}, found {own}; see --charter")
+    if accepted != servers:
+        raise InputError(f"charter {charter}: expected the server's, {servers[:80]}, found {accepted}; see --charter")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Setup:
             if expected != found:
                 raise InputError(
                     f"charter, model: {name}: expected {expected}, as {project.silos[0].trainer} learns it, "
-                    f"found {found}; fedpact_client.first_model writes what a trainer learns into the charter"
+                    f"found {found}; python my_model.py (fedpact_client.first_model) writes it"
                 )
 
     def _check_task(self, initial: Weights) -> None:
@@ -186,8 +186,8 @@ def _project(task: str, *, silos: int | None, skew: float | None, hostile_kind: 
     if task in METRICS:
         return None
     if not Path(task).is_dir():
-        expected = f"expected one of {', '.join(METRICS)}, or a project's folder"
-        raise InputError(f"task: {expected}, found {task[:200]!r}{did_you_mean(task, METRICS)}")
+        expected = f"expected one of {', '.join(METRICS)}, or a project's folder, as fedpact new makes one"
+        raise InputError(f"task: {expected}, found {task[:200]!r}, which is neither{did_you_mean(task, METRICS)}")
     if silos is not None or skew is not None:
         given = f"silos {silos}" if silos is not None else f"skew {skew}"
         raise InputError(f"{given}: expected a built-in task with it; {task} says itself which silos have what")

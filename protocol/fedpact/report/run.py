@@ -42,7 +42,9 @@ def measured(directory: Path) -> Measured:
         return Measured(notes=[f"{RESULT}: {error}"])
     except (TypeError, KeyError, ValueError):
         return Measured(notes=[f"{RESULT}: expected what a run says of its rounds, found something else"])
-    return Measured(metrics=metrics, gas=gas)
+    beyond = any(len(metrics[each["round"]]) < len(each["metrics"]) for each in rounds)
+    note = f"{RESULT}: figures beyond {_MOST_FIGURE:g}, or that are no numbers, are not shown"
+    return Measured(metrics=metrics, gas=gas, notes=[note] if beyond else ())
 
 
 def _whole(value: Any, most: int) -> int:
@@ -55,6 +57,4 @@ def _metrics(value: Any) -> dict[str, float]:
     if len(value) > _MOST_METRICS:
         raise ValueError
     found = {str(name): float(figure) for name, figure in value.items()}
-    if not all(abs(figure) <= _MOST_FIGURE for figure in found.values()):  # Nor is what is no number.
-        raise ValueError
-    return found
+    return {name: figure for name, figure in found.items() if abs(figure) <= _MOST_FIGURE}  # Nor is what is no number.

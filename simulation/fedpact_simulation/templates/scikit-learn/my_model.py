@@ -5,9 +5,9 @@ After a change here, `python my_model.py` writes the charter's [model] and the f
 
 from pathlib import Path
 
+from fedpact_client import first_model
 from fedpact_client.data import read_table
 from fedpact_client.estimators import EstimatorTrainer
-from fedpact_client.first_model import write_first_model
 from sklearn.linear_model import SGDClassifier
 
 
@@ -25,4 +25,4 @@ def make(file, config):
 
 if __name__ == "__main__":
     here = Path(__file__).parent
-    print(write_first_model(make, here / "charter.toml", here / "silo-1" / "data.toml"))
+    first_model.main(make, here / "charter.toml", here / "silo-1" / "data.toml")

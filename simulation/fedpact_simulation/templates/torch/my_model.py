@@ -6,8 +6,8 @@ After a change here, `python my_model.py` writes the charter's [model] and the f
 from pathlib import Path
 
 import torch
+from fedpact_client import first_model
 from fedpact_client.data import read_table
-from fedpact_client.first_model import write_first_model
 from fedpact_client.pytorch import TorchTrainer, datasets
 from torch import nn
 
@@ -28,4 +28,4 @@ def make(file, config):
 
 if __name__ == "__main__":
     here = Path(__file__).parent
-    print(write_first_model(make, here / "charter.toml", here / "silo-1" / "data.toml"))
+    first_model.main(make, here / "charter.toml", here / "silo-1" / "data.toml")
