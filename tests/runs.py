@@ -42,7 +42,20 @@ def fedpact(
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     environment = {name: value for name, value in environment.items() if not name.startswith("FEDPACT_")}
     environment |= dict(variables or {})
-    return forking.run([*map(str, arguments)], cwd=cwd, timeout=timeout, environment=environment, typed=typed)
+    told = [*map(str, arguments)]
+    if "PYTHONPATH" not in (variables or ()):
+        return forking.run(told, cwd=cwd, timeout=timeout, environment=environment, typed=typed)
+    # What is there may change how Python starts.
+    return subprocess.run(
+        [FEDPACT, *told],
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
 
 
 def simulate(directory: Path, *arguments: str) -> dict[str, object]:

@@ -270,7 +270,7 @@ def test_an_empty_account_is_one_line_until_it_is_filled(
     silo.turns(2)
     (said,) = {line for line in caplog.messages if line.startswith("balance")}
     assert said.startswith(f"balance of {silo.own}: expected at least 0.00")
-    assert said.endswith(" ether, found 0 ether")
+    assert said.endswith(" ether, found 0 ether: send it more")
     ask(federation.web3, "anvil_setBalance", silo.own, hex(10**24))
     silo.turns(1)
     assert len(federation.view().rounds[1].submissions) == 1
