@@ -24,7 +24,7 @@ from fedpact.store.unixfs import LEAF, Dag, add
 from gateways import ServedBlocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ipfs_node import IpfsNode
+from ipfs_node import IpfsNode, running
 from rpc_nodes import GatheringBlocks, RpcNode, SentBlocks
 
 DATA = b"what a silo trained"
@@ -53,6 +53,13 @@ PINNING = [name for name in STORES if name != "gateway"]
 """Those that also pin."""
 
 
+@pytest.fixture(scope="module")
+def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
+    """A real IPFS node without the pins of other tests: it collects after each test here, and walks all pins then."""
+    with running(tmp_path_factory.mktemp("ipfs")) as (node,):
+        yield node
+
+
 @pytest.fixture(params=[*STORES, pytest.param("a real IPFS node", marks=pytest.mark.nodes)])
 def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blocks]:
     """An empty store of each kind."""
@@ -60,7 +67,7 @@ def blocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blocks]:
         with closed_after(STORES[request.param](tmp_path)) as store:
             yield store
         return
-    node: IpfsNode = request.getfixturevalue("ipfs")
+    node: IpfsNode = request.getfixturevalue("own_node")
     with closed_after(HonestBlocks(node.url, lambda: node.ask("repo/gc"))) as store:
         yield store
 
