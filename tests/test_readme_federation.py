@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from manuals import matches
 from terminals import Terminals, listens
 from test_readme import README
@@ -12,6 +13,7 @@ from test_readme import README
 _SECTION = README.partition("## Run a real federation")[2].partition("\n## ")[0]
 
 
+@pytest.mark.nodes  # It needs none: it has a chain from pip alone. But it takes a minute.
 def test_the_federation_of_the_readme(tmp_path: Path) -> None:
     """Three processes train five rounds, a stranger derives all of it again, and everybody ends with exit code 0."""
     with Terminals(_SECTION, tmp_path) as terminals:

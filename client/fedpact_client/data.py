@@ -94,12 +94,9 @@ def _read(path: Path, settings: Table) -> Data:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         told = " ".join(str(error).split())[:200]
-        what = (
-            "classes are numbers from 0 on" if settings.classes else "what is missing has to be left out or filled in"
-        )
-        raise InputError(
-            f"{path}: expected numbers with commas between them ({what}); below the header: {told}"
-        ) from None
+        what = "classes are numbers from 0 on" if settings.classes else "what is missing has to be filled in"
+        said = f"{path}: expected numbers with commas between them: {told} (below the header; {what})"
+        raise InputError(said) from None
     if table.shape[0] < settings.held_out or table.shape[1] != len(names) or len(names) < 2:
         raise InputError(
             f"{path}: expected {len(names)} numbers in each of at least {settings.held_out} lines, "
