@@ -203,7 +203,7 @@ def test_each_is_stopped_with_a_line(example: Path) -> None:
         client = start("client.py", "1", "--directory", "elsewhere")
         _until(lambda: (example / "fedpact-runs/server.toml").exists(), server)
         assert f"`fedpact {' '.join(LOOK)}`" in README
-        assert " 1  open " in fedpact(*LOOK, cwd=example).stdout
+        _until(lambda: " 1  open " in fedpact(*LOOK, cwd=example).stdout, server)
         code, _, said = _run(example, "server.py", "--rpc", url)
         assert (code, len(said.splitlines())) == (2, 1)
         assert "expected no other server, found one that runs; --directory names another" in said
