@@ -124,17 +124,18 @@ def in_step(work: Callable[[S], T], items: Iterator[S], threads: int) -> Generat
 def cut(pieces: Iterable[bytes], sizes: Iterable[int]) -> Iterator[bytes]:
     """The same bytes in other pieces, each of the size that it is to have; what does not fill one is left out."""
     coming = iter(pieces)
-    held, length = deque[bytes](), 0
+    rest = memoryview(b"")
     for size in sizes:
-        while length < size:
+        parts, missing = [rest[:size]], size - len(rest)
+        rest = rest[size:]
+        while missing > 0:
             piece = next(coming, None)
             if piece is None:
                 return
-            held.append(piece)
-            length += len(piece)
-        whole = b"".join(held)
-        held, length = deque([whole[size:]]), length - size
-        yield whole[:size]
+            rest = memoryview(piece)[missing:]
+            parts.append(memoryview(piece)[:missing])
+            missing -= len(piece)
+        yield b"".join(parts)
     next(coming, None)  # So that whoever gives them sees the end.
 
 
