@@ -24,8 +24,20 @@ Threads = Annotated[
     int, typer.Option(metavar="T", help="Blocks of a round to work on at once.", show_default=PROCESSORS)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Place = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DIR|URL]",
+        help="A directory that a simulation left, or a node of the contract's chain; else --rpc names one.",
+    ),
+]
 
 ALL_PROCESSORS = os.cpu_count() or 1
+
+
+def directory_in(place: str | None) -> Path | None:
+    """The directory that a `Place` names; none where it is a chain."""
+    return None if place is None or place.startswith(("http://", "https://")) else Path(place)
 
 
 def _setting(name: str) -> Any:

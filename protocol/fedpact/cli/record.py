@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import READING, with_settings
+from fedpact.cli.options import READING, Place, directory_in, with_settings
 from fedpact.errors import InputError, RecordDamaged, RecordInconsistent, StoreError
 from fedpact.settings import Settings, with_rpc
 
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 @with_settings(*READING, "confirmations")
 def record(
     settings: Settings,
-    place: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[DIR|URL]",
-            help="A directory that a simulation left, or a node of the contract's chain; else --rpc names one.",
-        ),
-    ] = None,
+    place: Place = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, with all addresses in full, nothing else.")
     ] = False,
@@ -83,9 +77,10 @@ def _read(settings: Settings, place: str | None) -> Record:
     from fedpact.cli.chain import read_chain
     from fedpact.workdir import read_record
 
-    if place is None or place.startswith(("http://", "https://")):
-        return read_chain(settings if place is None else with_rpc(settings, place))
-    return read_record(Path(place))
+    directory = directory_in(place)
+    if directory is not None:
+        return read_record(directory)
+    return read_chain(settings if place is None else with_rpc(settings, place))
 
 
 def _keep(read: Record, path: Path, as_json: bool) -> None:

@@ -14,9 +14,11 @@ from fedpact.cli.options import (
     ALL_PROCESSORS,
     FEDERATION,
     Head,
+    Place,
     Threads,
     check_at_once,
     checking,
+    directory_in,
     trusted_head,
     with_settings,
 )
@@ -38,13 +40,7 @@ _FIRST_BYTES = b"<!DOCTYPE html>\n<html"
 def report(
     settings: Settings,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output.")],
-    place: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[DIR|URL]",
-            help="A directory that a simulation left, or a node of the contract's chain; else --rpc names one.",
-        ),
-    ] = None,
+    place: Place = None,
     head: Head = None,
     no_audit: Annotated[
         bool, typer.Option("--no-audit", help="Derive nothing again; the page says that no audit was made.")
@@ -71,7 +67,7 @@ def report(
     with checking(place or "report"):
         check_at_once("threads", threads)
         check_at_once("jobs", jobs)
-        directory = None if place is None or place.startswith(("http://", "https://")) else Path(place)
+        directory = directory_in(place)
         trusted = trusted_head(head) or (settings.head if directory is None else None)
         if no_audit and head is not None:
             raise InputError("head: expected without --no-audit, as an audit compares it")

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedpact.cli.options import FEDERATION, AsJson, Head, NotChecked, checking, trusted_head, with_settings
+from fedpact.cli.options import (
+    FEDERATION,
+    AsJson,
+    Head,
+    NotChecked,
+    Place,
+    checking,
+    directory_in,
+    trusted_head,
+    with_settings,
+)
 from fedpact.errors import InputError
 from fedpact.settings import Settings, with_rpc
 
@@ -24,13 +34,7 @@ _MOST_LINES = 20
 def verify_model(
     settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A model that somebody handed you.")],
-    place: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[DIR|URL]",
-            help="A directory that a simulation left, or a node of the contract's chain; else --rpc names one.",
-        ),
-    ] = None,
+    place: Place = None,
     head: Head = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +55,7 @@ def verify_model(
     from fedpact.workdir import address_of, is_record, read_record
 
     with checking(file):
-        directory = None if place is None or place.startswith(("http://", "https://")) else Path(place)
+        directory = directory_in(place)
         trusted = trusted_head(head) or (settings.head if directory is None else None)
         if directory is not None:
             read = read_record(directory)

@@ -14,9 +14,7 @@ from pathlib import Path
 from fedpact.files import continuing
 from fedpact.store.cid import Cid
 from fedpact.store.transfer import in_order
-from fedpact.store.unixfs import LEAF, File, leaf_size
-
-_HASHING = 2  # Threads that hash what was there.
+from fedpact.store.unixfs import HASHING, LEAF, File, leaf_size
 
 
 def download(file: File, path: Path, check: Callable[[int, bytes], None] = lambda index, leaf: None) -> int:
@@ -43,7 +41,7 @@ def download(file: File, path: Path, check: Callable[[int, bytes], None] = lambd
             return True
 
         old = range(min(-(-there // LEAF), len(file.leaves)))
-        with closing(in_order(is_right, old, _HASHING)) as found:
+        with closing(in_order(is_right, old, HASHING)) as found:
             right = {index for index, it_is in zip(old, found, strict=True) if it_is}
         missing = [index for index in range(len(file.leaves)) if index not in right]
         with closing(file.each(missing)) as leaves:

@@ -22,6 +22,10 @@ MAX_PINS_BYTES = 64 << 20
 """Bytes that a list of pins has at most: about 700,000 pins."""
 
 
+STREAM_FLOOR = 1_000_000
+"""Bytes of a whole file that come in a second, at least: what is slower is no better than many blocks at once."""
+
+
 class NodeRefused(Exception):
     """A node answered with an error, in its own words; `in_short` keeps them to one line."""
 

@@ -19,6 +19,7 @@ from fedpact.store.deadline import LAST_BYTES, Deadline
 from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
 from fedpact.store.node import (
     MAX_PINS_BYTES,
+    STREAM_FLOOR,
     Answer,
     NodeRefused,
     NodeSilent,
@@ -31,7 +32,6 @@ from fedpact.store.node import (
 _TRIES = 2  # The first may find a connection that the node was just closing.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 _FLOOR = 25_000  # Bytes of a block that come in a second, at least: some requests share the line.
-_STREAM_FLOOR = 1_000_000  # Bytes of a whole file, likewise; what is slower is no better than many blocks at once.
 _SENT_FLOOR = 100_000  # Bytes that go in a second, at least.
 _MAX_ANSWER = 1 << 20
 _MAX_LINE = 1 << 16
@@ -95,7 +95,7 @@ class HttpNode:
                     if not piece:
                         return
                     # Whoever reads may take his time; only the node's own counts.
-                    left = min(most, left - (time.monotonic() - began) + len(piece) / _STREAM_FLOOR)
+                    left = min(most, left - (time.monotonic() - began) + len(piece) / STREAM_FLOOR)
                     yield piece
         except FAILURES as error:
             raise NodeSilent(in_words(error)) from None

@@ -21,9 +21,17 @@ from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
 from fedpact.store.http import Place
-from fedpact.store.node import Answer, NodeRefused, NodeSilent, in_short, read_pin, read_pinned, refuse_errors
+from fedpact.store.node import (
+    STREAM_FLOOR,
+    Answer,
+    NodeRefused,
+    NodeSilent,
+    in_short,
+    read_pin,
+    read_pinned,
+    refuse_errors,
+)
 
-_STREAM_FLOOR = 1_000_000  # Bytes of a whole file that come in a second, at least.
 _GRACE = 3.0  # Seconds that a node has for its answer after those that it was told to look for something.
 
 
@@ -64,7 +72,7 @@ class ClientNode:
         with self._translated(), self._client.cat(root, stream=True, **limits) as pieces:
             began = time.monotonic()
             for piece in pieces:
-                left = min(seconds, left - (time.monotonic() - began) + len(piece) / _STREAM_FLOOR)
+                left = min(seconds, left - (time.monotonic() - began) + len(piece) / STREAM_FLOOR)
                 if left < 0:
                     raise NodeSilent("no answer in time")
                 yield piece[:length]

@@ -26,7 +26,8 @@ LINKS = 1024
 """Links of a node at most."""
 _NODE = 1 << 16  # Bytes of a node at most. The largest of ours, a full one high up, has less than 60,000.
 _DEPTH = 4  # 1024 ** 4 leaves of 1 MiB are more than any file.
-_HASHING = 2  # Threads that hash what is to be written, or comes in a row.
+HASHING = 2
+"""Threads that hash what is to be written, comes in a row, or was there."""
 _STREAMED = 4  # Leaves in a row for which a store is asked at once, where it gives files.
 _WALKED = 1_000_000  # Links that `below` follows at most: those of a file of about 1 TB.
 
@@ -108,7 +109,7 @@ class File:
 
         with closing(pieces), suppress(StoreError):
             sizes = (leaf_size(self.size, index) for index in wanted)
-            with closing(in_step(hashed, cut(pieces, sizes), _HASHING)) as coming:
+            with closing(in_step(hashed, cut(pieces, sizes), HASHING)) as coming:
                 for index, (cid, leaf) in zip(wanted, coming, strict=False):
                     if cid != self.leaves[index]:
                         return
@@ -190,7 +191,7 @@ def add_file(blocks: Blocks, read: Callable[[int], bytes], size: int) -> Dag:
         return Cid.of(leaf), leaf
 
     leaves: list[Cid] = []
-    with closing(in_order(hashed, range(leaf_count(size)), _HASHING)) as coming:
+    with closing(in_order(hashed, range(leaf_count(size)), HASHING)) as coming:
         for cid, leaf in coming:
             keep(blocks, cid, leaf)
             leaves.append(cid)
