@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedpact.cli import main, run
 from fedpact.errors import InputError
-from meeting import CLIENTS, HERE, RUNS, act_as, wait_for_server
+from meeting import CLIENTS, HERE, RUNS, act_as, address_of_charter, wait_for_server
 
 
 def client() -> int:
@@ -27,14 +27,6 @@ def client() -> int:
     act_as(asked.number, settings)
     own = HERE / f"client-{asked.number}" / "fedpact.toml"
     return run("silo", "run", "--config", str(own), "--charter", str(HERE / asked.charter))
-
-
-def address_of_charter(charter: Path) -> str:
-    """What a charter is called on the ledger. Raises CharterError where it is none."""
-    from fedpact.artifacts.charter import parse_toml
-    from fedpact.store.unixfs import address
-
-    return str(address(parse_toml(charter).encode()))
 
 
 def check_accepted(charter: str, accepted: str, servers: str) -> None:

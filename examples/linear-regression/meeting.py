@@ -44,6 +44,14 @@ def address_of(who: int) -> str:
     return str(Account.from_key(key_of(who)).address)
 
 
+def address_of_charter(charter: Path) -> str:
+    """What a charter is called on the ledger. Raises CharterError where it is none."""
+    from fedpact.artifacts.charter import parse_toml
+    from fedpact.store.unixfs import address
+
+    return str(address(parse_toml(charter).encode()))
+
+
 def check_alone(directory: Path) -> None:
     """Checks that no other server meets its clients there.
 

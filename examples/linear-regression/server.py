@@ -18,7 +18,7 @@ from blocks import blocks
 from fedpact.cli import main, run
 from fedpact.errors import InputError, Interrupted
 from fedpact.files import write_atomically
-from meeting import CLIENTS, HERE, OWNER, RUNS, SERVER, act_as, address_of, announce, check_alone
+from meeting import CLIENTS, HERE, OWNER, RUNS, SERVER, act_as, address_of, address_of_charter, announce, check_alone
 
 _LAST_LOOK_SECONDS = 30.0
 
@@ -52,11 +52,8 @@ def server() -> int:
 
 def federate(directory: Path, kept: Path, charter: Path, rpc: str | None) -> None:
     """Founds a federation, coordinates it to its end, and keeps its record for when the chain is gone."""
-    from fedpact.artifacts.charter import parse_toml
-    from fedpact.store.unixfs import address
-
     check_alone(directory)
-    accepted = str(address(parse_toml(charter).encode()))
+    accepted = address_of_charter(charter)
     clients = [address_of(client) for client in CLIENTS]
     plan = {"charter": str(charter), "genesis": "zeros", "members": clients, "coordinators": [address_of(SERVER)]}
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in plan.items())
