@@ -50,9 +50,9 @@ def eth_tester_side() -> Side:
         bytes.fromhex(account[2:]): {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}} for account in ACCOUNTS
     }
     tester = EthereumTester(PyEVMBackend(genesis_parameters=parameters, genesis_state=state))
-    return Side(
-        Web3(EthereumTesterProvider(tester)), tester.time_travel, tester.take_snapshot, tester.revert_to_snapshot
-    )
+    web3 = Web3(EthereumTesterProvider(tester))
+    web3.eth.default_account = Web3.to_checksum_address(OWNER)  # Or web3 asks for all accounts before every call.
+    return Side(web3, tester.time_travel, tester.take_snapshot, tester.revert_to_snapshot)
 
 
 class Twins:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from chains import COORDINATOR, MEMBERS, OWNER, START
@@ -50,6 +52,16 @@ class History:
         self.ledger.send(OWNER, Admit(tuple(MEMBERS)))
         self.ledger.send(OWNER, Appoint(COORDINATOR))
         self._manifests: dict[object, tuple[Cid, Manifest]] = {}
+
+    def copied(self, directory: Path) -> Self:
+        """The same so far, in another directory; what is done with one does not show in the other."""
+        shutil.copytree(self.directory, directory)
+        other = copy.copy(self)
+        other.directory = directory
+        other.blocks = DirectoryBlocks(directory / STORE, sync=False)
+        other.ledger = copy.deepcopy(self.ledger)
+        other._manifests = dict(self._manifests)
+        return other
 
     @property
     def view(self) -> View:

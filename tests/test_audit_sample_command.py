@@ -27,10 +27,16 @@ from sampled import (
 )
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> History:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> History:
     """Nine published rounds, of which the sixth excludes an update."""
-    return ten_rounds(tmp_path / "run", elements=300_000)  # Two leaves.
+    return ten_rounds(tmp_path_factory.mktemp("made") / "run", elements=300_000)  # Two leaves.
+
+
+@pytest.fixture
+def history(made: History, tmp_path: Path) -> History:
+    """The same for every test."""
+    return made.copied(tmp_path / "run")
 
 
 def _said(history: History, *arguments: str | Path, code: int = 0) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def test_a_good_update_that_is_excluded_is_found(tmp_path: Path, kind: str) -> N
     stage = Stage(tmp_path, kind)
     detail = {"decision": "excluded", "weight": 0, "reason": "not_finite", "detail": "single[0, 0] is nan"}
     stage.publish(*(stage.update() for _ in range(4)), forge=stage.with_line(4, **detail))
-    for seed in range(6):
-        told = stage.audit(seed)
+    for leaf in range(LEAVES):
+        told = stage.audit(seed_for(1, {leaf}))
         assert (1, "manifest, submission of member 4, decision") in found(told)
         assert told.verdict is Verdict.DIFFERS
 
@@ -94,9 +94,9 @@ def test_a_bad_update_that_is_included_is_found_where_it_is_drawn(tmp_path: Path
         forge=stage.with_line(4, decision="included", weight=13, reason="", detail=""),
     )
     decision = (1, "manifest, submission of member 4, decision")
-    for seed in range(6):
-        seen = kind in SURVEYING or leaf in drawn(1, seed)
-        assert (decision in found(stage.audit(seed))) == seen
+    for wanted in range(LEAVES):
+        seen = kind in SURVEYING or leaf == wanted
+        assert (decision in found(stage.audit(seed_for(1, {wanted})))) == seen
 
 
 def test_an_excluded_update_that_is_missing_leaves_the_round_unchecked(tmp_path: Path) -> None:
