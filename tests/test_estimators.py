@@ -207,6 +207,16 @@ def test_a_wrong_setting_of_the_charter_is_named(config: dict[str, str | int], s
         _trainer(linear_model.SGDClassifier, **config)
 
 
+@pytest.mark.parametrize(("slip", "meant"), [("epoch", "epochs"), ("Batch_Size", "batch_size"), ("seeds", "seed")])
+def test_a_slip_in_a_settings_name_is_named(slip: str, meant: str) -> None:
+    """Although it may be left out; a name of the factory's own is its own."""
+    config = {"name": "mine", "learning_rate": "0.1", slip: 3}
+    with pytest.raises(CharterError, match=f"^trainer.{slip}: expected {meant}, or both; did you mean {meant}\\?$"):
+        EstimatorTrainer(linear_model.SGDClassifier(), _data(linear_model.SGDClassifier())[0], config, 10)
+    data = _data(linear_model.SGDClassifier())[0]
+    assert EstimatorTrainer(linear_model.SGDClassifier(), data, {**config, meant: 3}, 10).names
+
+
 def test_classes_belong_to_classifiers() -> None:
     """A classifier has to be told how many there are, and nobody else may be."""
     iris, diabetes = _data(linear_model.SGDClassifier())[0], _data(linear_model.SGDRegressor())[0]

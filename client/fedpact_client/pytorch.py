@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from fedpact_client.data import Data
 from fedpact_client.trainer import Config, Fit, Metrics
-from fedpact_client.trainer_section import decimal, positive, seed_of, whole
+from fedpact_client.trainer_section import decimal, given, positive, seed_of, whole
 
 try:
     import torch
@@ -100,7 +100,7 @@ def make_optimiser(parameters: Any, config: Config) -> Any:
         CharterError: it names none, or a setting is none.
     """
     name, rate, decay = (
-        config.get("optimiser", "sgd"),
+        given(config, "optimiser", "sgd"),
         positive(config, "learning_rate"),
         decimal(config, "weight_decay", "0"),
     )

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from fedpact.errors import CharterError
+from fedpact.suggestion import did_you_mean
 
 from fedpact_client.trainer import Config
+
+
+_LIKE = 0.8
+"""How like a setting another name has to be to be taken for a slip of it."""
+
+
+def given(config: Config, name: str, default: str | int | None = None) -> str | int | None:
+    """What the section says of a setting. Arguments as for `whole`.
+
+    Raises:
+        CharterError: it does not, but has a name that is nearly this one, which nobody would ever read.
+    """
+    if name not in config:
+        for other in config:
+            if near := did_you_mean(other, [name], likeness=_LIKE):
+                raise CharterError(f"trainer.{other}: expected {name}, or both{near}")
+    return config.get(name, default)
 
 
 def whole(config: Config, name: str, default: int | None = None) -> int:
@@ -17,7 +35,7 @@ def whole(config: Config, name: str, default: int | None = None) -> int:
     Raises:
         CharterError: it is none.
     """
-    value = config.get(name, default)
+    value = given(config, name, default)
     least = 0 if name == "seed" else 1
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
         raise CharterError(f"trainer.{name}: expected a whole number from {least}, found {_found(value)}")
@@ -30,7 +48,7 @@ def positive(config: Config, name: str) -> float:
     Raises:
         CharterError: it is none.
     """
-    number = _number(config.get(name))
+    number = _number(given(config, name))
     if number is None or number == 0:
         raise CharterError(f"trainer.{name}: expected a positive decimal as text, found {_found(config.get(name))}")
     return number
@@ -42,7 +60,7 @@ def decimal(config: Config, name: str, default: str) -> float:
     Raises:
         CharterError: it is none.
     """
-    number = _number(config.get(name, default))
+    number = _number(given(config, name, default))
     if number is None:
         raise CharterError(f"trainer.{name}: expected a decimal from 0 as text, found {_found(config.get(name))}")
     return number
