@@ -8,7 +8,6 @@ from fedpact.suggestion import did_you_mean
 
 from fedpact_client.trainer import Config
 
-
 _LIKE = 0.8
 """How like a setting another name has to be to be taken for a slip of it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,7 +26,9 @@ from fedpact.rules.kernel import (
 from fedpact.rules.rule import PIECE, Rule, Survey
 
 _SPAN = PIECE
-"""Elements that a thread works on at once."""
+"""Elements that are surveyed at once; the sums depend on it."""
+_LINE = 64
+"""Elements that spans are multiples of, so that no two threads write to one line of a cache."""
 _KINDS = {each.array.newbyteorder("="): each for each in DTYPES.values() if each.name != "BF16"}
 
 
@@ -61,20 +64,22 @@ def combine(
     with ThreadPoolExecutor(threads) as pool:
         try:
             with blaming(rule):
-                return _Arrays(dtype, flat, before, pool).make(rule, samples).reshape(updates[0].shape)
+                return _Arrays(dtype, flat, before, pool, threads).make(rule, samples).reshape(updates[0].shape)
         except NotFinite:
             place = next(place for place, update in enumerate(updates) if not np.isfinite(update).all())
             raise InvalidWeights(f"update {place}: it has values that are not finite") from None
 
 
 class _Arrays:
-    def __init__(self, dtype: Dtype, updates: list[Stored], base: Stored | None, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, dtype: Dtype, updates: list[Stored], base: Stored | None, pool: ThreadPoolExecutor, threads: int
+    ) -> None:
         self._dtype = dtype
         self._updates = updates
         self._base = base
         self._pool = pool
-        size = updates[0].size
-        self._spans = [slice(start, min(start + _SPAN, size)) for start in range(0, size, _SPAN)]
+        self._threads = threads
+        self._size = updates[0].size
 
     def make(self, rule: Rule, samples: Sequence[int]) -> Stored:
         plan = rule.plan(samples)
@@ -97,26 +102,35 @@ class _Arrays:
             return measure(survey, self._dtype, part, before)
 
         sums = nothing(survey, len(self._updates))
-        for found in self._pool.map(look, self._spans):
+        for found in self._pool.map(look, _spans(self._size, _SPAN)):
             sums = sums + found
         return sums
 
     def _combine(self, kernel: Kernel) -> Stored:
-        out = np.empty(self._updates[0].size, self._dtype.stored)
+        out = np.empty(self._size, self._dtype.stored)
         counted = kernel.combination.places
 
         def make(span: slice) -> None:
             before = self._before(span) if kernel.needs_base else None
             kernel.run(self._dtype, [self._updates[place][span] for place in counted], before, [], out[span])
 
-        for _ in self._pool.map(make, self._spans):
+        for _ in self._pool.map(make, _spans(self._size, self._share(kernel.combination.piece))):
             pass
         return out
+
+    def _share(self, most: int) -> int:
+        """How many elements a thread is best given at once: as many for each of them, and for each as often."""
+        rounds = max(1, math.ceil(self._size / (most * self._threads)))
+        return max(1, math.ceil(self._size / (rounds * self._threads * _LINE))) * _LINE
 
     def _before(self, span: slice) -> Stored:
         if self._base is None:
             raise InvalidWeights("base: needed by the rule, and not given")
         return self._base[span]
+
+
+def _spans(size: int, length: int) -> list[slice]:
+    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 def _check(rule: Rule, updates: Sequence[NDArray[Any]], samples: Sequence[int], base: NDArray[Any] | None) -> None:

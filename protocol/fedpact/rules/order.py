@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 
 from fedpact.rules.rule import PIECE
 
+Kind = TypeVar("Kind", bound=np.number[Any])
+
 _NETWORK = 16  # Updates up to which a network is faster than sorting.
 _TRANSPOSED = 1 << 13
 """Elements of many updates that are transposed and sorted in a core's cache."""
 
-Kind = TypeVar("Kind", bound=np.number[Any])
+_APART = 16
+"""Elements between updates that are transposed: a power of two from one to the next would put all of them into the same
+few lines of a core's cache."""
 
 
 def piece_for(count: int) -> int:
@@ -52,9 +56,12 @@ def ranked(updates: Sequence[NDArray[Kind]], ranks: range) -> list[NDArray[Kind]
         # Adding zero copies, and makes a negative zero positive.
         rows: list[NDArray[Kind]] = [np.add(update, dtype.type(0)) for update in updates]
         return _pass(rows, _network(count, ranks), ranks)
-    columns = np.ascontiguousarray(np.stack(updates).T)
+    length = len(updates[0])
+    lines = np.stack(updates, out=np.empty((count, length + _APART), dtype)[:, :length])
+    columns = np.ascontiguousarray(lines.T)
     columns.sort(axis=1)
-    found: NDArray[Kind] = columns[:, ranks.start : ranks.stop].T + dtype.type(0)
+    # As rows again, with a negative zero made positive.
+    found: NDArray[Kind] = np.add(columns[:, ranks.start : ranks.stop].T, dtype.type(0), order="C")
     if dtype.kind == "f":
         # What is not finite is sorted to one of the ends.
         found[:, ~(np.isfinite(columns[:, 0]) & np.isfinite(columns[:, -1]))] = np.nan
