@@ -38,7 +38,7 @@ from fedpact.rules.engine import aggregate
 from fedpact.store.cid import Cid
 from fedpact.store.directory import DirectoryBlocks
 from fedpact.store.disk_file import leaves_of
-from fedpact.store.gateway import RAW, GatewayBlocks
+from fedpact.store.remote.gateway import RAW, GatewayBlocks
 from fedpact.store.transfer import AT_ONCE
 from fedpact.store.unixfs import LEAF, File, add_file, add_leaf, add_nodes, open_file
 from measuring import measure

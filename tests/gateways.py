@@ -10,7 +10,7 @@ from typing import Any
 
 from fedpact.errors import BlockMissing
 from fedpact.store import Blocks, Cid
-from fedpact.store.gateway import GatewayBlocks
+from fedpact.store.remote.gateway import GatewayBlocks
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 """Writes the answer to one request."""

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from fedpact.errors import ContentError
 from fedpact.store import Cid, Codec
-from fedpact.store.http import Place
-from fedpact.store.kubo import KuboBlocks
-from fedpact.store.node_http import HttpNode
+from fedpact.store.remote.http import Place
+from fedpact.store.remote.kubo import KuboBlocks
+from fedpact.store.remote.node_http import HttpNode
 from fedpact.store.unixfs import links
 from gateways import Gateway, respond
 

@@ -19,11 +19,11 @@ from fedpact.ledger.memory import MemoryLedger
 from fedpact.ledger.port import Cursor, Follower, News
 from fedpact.ledger.roll import Roll, accounts
 from fedpact.store import Cid, MemoryBlocks, fetch
-from fedpact.store import admission as admission_module
-from fedpact.store.admission import LIFETIME, LONGEST, TOLERANCE, Door, Reader, origin_of, sign
-from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.opening import open_store
-from fedpact.store.server import BlockServer
+from fedpact.store.remote.gateway import GatewayBlocks
+from fedpact.store.serving import admission as admission_module
+from fedpact.store.serving.admission import LIFETIME, LONGEST, TOLERANCE, Door, Reader, origin_of, sign
+from fedpact.store.serving.server import BlockServer
 from gateways import Gateway, respond
 from hypothesis import example, given
 from hypothesis import strategies as st

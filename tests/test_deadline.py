@@ -11,7 +11,7 @@ from typing import Any
 
 import httpcore
 import pytest
-from fedpact.store.deadline import Deadline, DeadlineBackend
+from fedpact.store.remote.deadline import Deadline, DeadlineBackend
 
 NAME = "host.invalid"
 SECONDS = 1.0

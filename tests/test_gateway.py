@@ -17,10 +17,10 @@ from types import SimpleNamespace
 import pytest
 from fedpact.errors import BlockMismatch, BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store import MAX_BLOCK, Cid, DirectoryBlocks, MemoryBlocks, fetch
-from fedpact.store import gateway as gateway_module
 from fedpact.store import several as several_module
 from fedpact.store.counting import CountedBlocks
-from fedpact.store.gateway import GatewayBlocks
+from fedpact.store.remote import gateway as gateway_module
+from fedpact.store.remote.gateway import GatewayBlocks
 from fedpact.store.several import SeveralBlocks
 from gateways import Gateway, respond
 

@@ -12,8 +12,8 @@ import pytest
 from chains import KEYS
 from fedpact.ledger.facts import Address, Identity, address
 from fedpact.store import Cid, DirectoryBlocks, unixfs
-from fedpact.store.admission import Door, Reader, origin_of
-from fedpact.store.server import BlockServer
+from fedpact.store.serving.admission import Door, Reader, origin_of
+from fedpact.store.serving.server import BlockServer
 from fedpact.store.unixfs import LEAF, add
 
 pytestmark = pytest.mark.nodes

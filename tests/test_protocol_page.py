@@ -14,8 +14,8 @@ from eth_account.messages import _hash_eip191_message, encode_typed_data
 from eth_utils import keccak
 from fedpact.ledger.facts import Hash, RoundNumber, Update, address
 from fedpact.ledger.hashes import commitment
-from fedpact.store.admission import Door
 from fedpact.store.cid import Cid
+from fedpact.store.serving.admission import Door
 from histories import IDENTITY, History
 
 PAGE = (Path(__file__).parent.parent / "docs/protocol.md").read_text("utf-8")

@@ -28,7 +28,7 @@ from fedpact.service.loop import Outcome, run
 from fedpact.service.station import Station
 from fedpact.store import Cid, DirectoryBlocks
 from fedpact.store.counting import CountedBlocks
-from fedpact.store.gateway import GatewayBlocks
+from fedpact.store.remote.gateway import GatewayBlocks
 from fedpact.store.several import SeveralBlocks
 from fedpact.store.unixfs import add
 from fedpact_client.journal import Journal

@@ -14,11 +14,11 @@ import pytest
 from faulty_blocks import FaultyBlocks
 from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store import MAX_BLOCK, Cid, Codec, DirectoryBlocks, MemoryBlocks, fetch, unixfs
-from fedpact.store import server as server_module
-from fedpact.store.admission import Door
-from fedpact.store.connection import PatientConnection
-from fedpact.store.gateway import GatewayBlocks
-from fedpact.store.server import BlockServer
+from fedpact.store.remote.gateway import GatewayBlocks
+from fedpact.store.serving import server as server_module
+from fedpact.store.serving.admission import Door
+from fedpact.store.serving.connection import PatientConnection
+from fedpact.store.serving.server import BlockServer
 from fedpact.store.unixfs import LEAF, add, address, open_file
 
 RAW, CAR = "application/vnd.ipld.raw", "application/vnd.ipld.car"

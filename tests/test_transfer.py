@@ -20,8 +20,8 @@ from fedpact.rules import RULES, engine, make
 from fedpact.store import Cid, DirectoryBlocks, MemoryBlocks
 from fedpact.store.blocks import is_distant
 from fedpact.store.counting import CountedBlocks
-from fedpact.store.gateway import GatewayBlocks
 from fedpact.store.opening import open_store
+from fedpact.store.remote.gateway import GatewayBlocks
 from fedpact.store.several import SeveralBlocks
 from fedpact.store.transfer import AT_ONCE, Ahead, at_once, in_order
 from fedpact.store.unixfs import LEAF, File, add, add_leaf, add_nodes, open_file

@@ -29,8 +29,8 @@ from fedpact.ledger.facts import Update
 from fedpact.presence import look
 from fedpact.store import Cid, Codec, DirectoryBlocks, MemoryBlocks
 from fedpact.store.counting import CountedBlocks
-from fedpact.store.gateway import GatewayBlocks
-from fedpact.store.server import BlockServer
+from fedpact.store.remote.gateway import GatewayBlocks
+from fedpact.store.serving.server import BlockServer
 from fedpact.store.several import SeveralBlocks
 from fedpact.store.unixfs import LEAF, add, read_small
 from fedpact.upkeep import tidy

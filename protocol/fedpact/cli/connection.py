@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fedpact.ledger.ethereum import EthereumLedger
     from fedpact.ledger.port import Follower
-    from fedpact.store.admission import Reader
+    from fedpact.store.serving.admission import Reader
     from fedpact.store.several import SeveralBlocks
 
 
@@ -126,7 +126,7 @@ def _reader(settings: Settings, account: LocalAccount | None) -> Reader:
     from fedpact.keys import KEY, read_account
     from fedpact.ledger.answers import asking
     from fedpact.ledger.facts import Address, Identity
-    from fedpact.store.admission import Reader
+    from fedpact.store.serving.admission import Reader
 
     contract, chain_id = Address(settings.need("contract")), settings.chain_id
     if account is None:

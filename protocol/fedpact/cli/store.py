@@ -18,7 +18,7 @@ from fedpact.errors import InputError, Interrupted, StoreError
 from fedpact.settings import Settings
 
 if TYPE_CHECKING:
-    from fedpact.store.admission import Door
+    from fedpact.store.serving.admission import Door
     from fedpact.store.several import SeveralBlocks
     from fedpact.store.unixfs import File
 
@@ -76,7 +76,7 @@ def serve(
     from fedpact.service import logs
     from fedpact.store.here import Here
     from fedpact.store.opening import open_store
-    from fedpact.store.server import BlockServer
+    from fedpact.store.serving.server import BlockServer
 
     place = settings.need("store")[0] if place is None else place
     directory = directory_of(place)
@@ -119,7 +119,7 @@ def _door(
     if not (members or public_urls):
         yield None
         return
-    from fedpact.store.admission import Door, origin_of
+    from fedpact.store.serving.admission import Door, origin_of
 
     origins = [origin_of(url) for url in public_urls]
     if not members:

@@ -24,8 +24,8 @@ from fedpact.store.several import SeveralBlocks
 from fedpact.suggestion import did_you_mean
 
 if TYPE_CHECKING:
-    from fedpact.store.admission import Reader
-    from fedpact.store.kubo import KuboBlocks
+    from fedpact.store.remote.kubo import KuboBlocks
+    from fedpact.store.serving.admission import Reader
 
 SCHEMES = "a directory, file:DIRECTORY, kubo+http(s)://…, ipfshttpclient+http(s)://…, gateway+http(s)://… or member+http(s)://…"
 _MEMBER = ("member+http", "member+https")
@@ -76,7 +76,7 @@ def _open(url: str, sync: bool, signs: Reader | None) -> CountedBlocks:
         node = _node(scheme, url)
         return CountedBlocks(node, node.name)
     if scheme in _GATEWAYS:
-        from fedpact.store.gateway import GatewayBlocks  # Whoever reads a directory need not wait for it.
+        from fedpact.store.remote.gateway import GatewayBlocks  # Whoever reads a directory need not wait for it.
 
         gateway = GatewayBlocks(url.partition("+")[2], authorization=_authorization(url, signs))
         return CountedBlocks(gateway, gateway.name)
@@ -92,23 +92,23 @@ def _authorization(url: str, signs: Reader | None) -> Callable[[], str] | None:
         return None
     if signs is None:
         raise InputError("store: a store of members (member+http://…) is not read here: nobody signs")
-    from fedpact.store.admission import origin_of
+    from fedpact.store.serving.admission import origin_of
 
     origin = origin_of(url.partition("+")[2])
     return lambda: signs.token(origin)
 
 
 def _node(scheme: str, url: str) -> KuboBlocks:
-    from fedpact.store.http import Place
-    from fedpact.store.kubo import KuboBlocks
+    from fedpact.store.remote.http import Place
+    from fedpact.store.remote.kubo import KuboBlocks
 
     place = Place.read(url.partition("+")[2])
     if place is None:  # A URL may hold a password, so it is not shown.
         raise InputError(f"store: expected {scheme}://host:port, with a user and a path at most; found otherwise")
     if scheme.startswith("kubo"):
-        from fedpact.store.node_http import HttpNode
+        from fedpact.store.remote.node_http import HttpNode
 
         return KuboBlocks(HttpNode(place))
-    from fedpact.store.node_ipfshttpclient import ClientNode
+    from fedpact.store.remote.node_ipfshttpclient import ClientNode
 
     return KuboBlocks(ClientNode(place))

@@ -15,9 +15,9 @@ import httpcore
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
-from fedpact.store.deadline import LAST_BYTES, Deadline
-from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
-from fedpact.store.node import (
+from fedpact.store.remote.deadline import LAST_BYTES, Deadline
+from fedpact.store.remote.http import FAILURES, Place, in_words, open_pool, pieces
+from fedpact.store.remote.node import (
     MAX_PINS_BYTES,
     STREAM_FLOOR,
     Answer,

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from fedpact.errors import BlockMissing, InputError, StoreError, Unreachable
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.cid import Cid
-from fedpact.store.deadline import Deadline
-from fedpact.store.http import FAILURES, Place, in_words, open_pool, pieces
+from fedpact.store.remote.deadline import Deadline
+from fedpact.store.remote.http import FAILURES, Place, in_words, open_pool, pieces
 
 RAW = "application/vnd.ipld.raw"
 """The media type of a block as it is."""

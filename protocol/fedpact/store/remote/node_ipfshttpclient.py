@@ -20,8 +20,8 @@ from fedpact.errors import InputError
 from fedpact.store.blocks import MAX_BLOCK
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
-from fedpact.store.http import Place
-from fedpact.store.node import (
+from fedpact.store.remote.http import Place
+from fedpact.store.remote.node import (
     STREAM_FLOOR,
     Answer,
     NodeRefused,

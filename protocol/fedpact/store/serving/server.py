@@ -31,12 +31,12 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from fedpact.errors import BlockMissing, ContentError, FedpactError, InputError
-from fedpact.store.admission import SCHEME, Door, Refusal, account_in
 from fedpact.store.blocks import Blocks, fetch
 from fedpact.store.car import car
 from fedpact.store.cid import Cid
-from fedpact.store.connection import PatientConnection
-from fedpact.store.request import CAR, RAW, Asked, Refused, read
+from fedpact.store.serving.admission import SCHEME, Door, Refusal, account_in
+from fedpact.store.serving.connection import PatientConnection
+from fedpact.store.serving.request import CAR, RAW, Asked, Refused, read
 from fedpact.store.unixfs import below
 
 # The header of a CAR alone, with the root bafkqaaa.

@@ -20,7 +20,7 @@ from typing import Any
 from fedpact.errors import BlockMissing, ContentError, InvalidCid, StoreError
 from fedpact.store.blocks import MAX_BLOCK, Discard, fetch
 from fedpact.store.cid import Cid
-from fedpact.store.node import Answer, NodeRefused, NodeRpc, NodeSilent, in_short
+from fedpact.store.remote.node import Answer, NodeRefused, NodeRpc, NodeSilent, in_short
 from fedpact.store.unixfs import links
 
 _GATHERED = 16 << 20  # Bytes that are sent at once, and kept in memory until then.

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpcore
 
-from fedpact.store.deadline import Deadline, DeadlineBackend
+from fedpact.store.remote.deadline import Deadline, DeadlineBackend
 
 FAILURES = (OSError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 """What httpcore raises where no whole answer came."""
