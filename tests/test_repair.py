@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fedpact.store import Cid, DirectoryBlocks
 from histories import History
-from test_upkeep import MOMENTUM, Place, place
+from kept import MOMENTUM, Place, place
 
 __all__ = ["place"]
 
