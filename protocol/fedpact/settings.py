@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from fedpact.errors import InputError, LedgerError
-from fedpact.places import below
+from fedpact import setting_kinds as kinds
+from fedpact.errors import InputError
 from fedpact.suggestion import did_you_mean, unreadable
 from fedpact.toml_lines import key_lines, line_of
 
@@ -48,8 +47,6 @@ _MADE_BY = {
     "trainer": "; fedpact new makes a project that has one",
 }
 """How somebody comes by what a setting has to say."""
-_GWEI = 10**9
-_CID = re.compile(r"b[a-z2-7]{58}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +151,7 @@ def with_rpc(settings: Settings, url: str) -> Settings:
         InputError: it is no URL of one.
     """
     try:
-        return replace(settings, rpc=_rpc(url, Path(), True), origin={**settings.origin, "rpc": "the argument"})
+        return replace(settings, rpc=kinds.rpc(url, Path(), True), origin={**settings.origin, "rpc": "the argument"})
     except ValueError as error:
         raise InputError(f"URL: expected {error}, found something else") from None
 
@@ -189,224 +186,70 @@ class Setting:
     default_words: str = ""
 
 
-# ------------------------------------------------------------------------------------------------------------- kinds
-# Each takes what was given, the directory that paths are relative to, and whether it is text from a flag or variable.
-
-
-def _text(expected: str, pattern: str) -> Callable[[object, Path, bool], str]:
-    compiled = re.compile(pattern)
-
-    def read(given: object, directory: Path, textual: bool) -> str:
-        if not isinstance(given, str) or not compiled.fullmatch(given):
-            raise ValueError(expected)
-        return given
-
-    return read
-
-
-def _word(*known: str) -> Callable[[object, Path, bool], str]:
-    def read(given: object, directory: Path, textual: bool) -> str:
-        if not isinstance(given, str) or given not in known:
-            raise _NoneOf(" or ".join(filter(None, (", ".join(known[:-1]), known[-1]))), known)
-        return given
-
-    return read
-
-
-def _number(least: int, most: int) -> Callable[[object, Path, bool], int]:
-    def read(given: object, directory: Path, textual: bool) -> int:
-        if textual and isinstance(given, str) and re.fullmatch(r"[0-9]{1,30}", given):
-            given = int(given)
-        if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
-            top = most if most < 1 << 60 else f"2^{(most + 1).bit_length() - 1} - 1"
-            raise ValueError(f"a whole number from {least} to {top}")
-        return given
-
-    return read
-
-
-def _path(given: object, directory: Path, textual: bool) -> Path:
-    if not isinstance(given, str | Path) or not str(given) or "\0" in str(given):
-        raise ValueError("a path")
-    return directory / given
-
-
-def _several(given: object, textual: bool, expected: str) -> list[str]:
-    """One text, several with commas between them where no list can be given, or a list of texts."""
-    if isinstance(given, str):
-        given = given.split(",") if textual else [given]
-    elif isinstance(given, list | tuple) and textual:
-        given = [piece for each in given for piece in str(each).split(",")]
-    if not isinstance(given, list | tuple) or not given or not all(isinstance(each, str) for each in given):
-        raise ValueError(expected)
-    return [each.strip() for each in given]
-
-
-def _rpc(given: object, directory: Path, textual: bool) -> tuple[str, ...]:
-    expected = "http://… or https://…, URLs of nodes"
-    urls = _several(given, textual, expected)
-    for url in urls:
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise _Hidden(expected)
-    return tuple(urls)
-
-
-def _store(given: object, directory: Path, textual: bool) -> tuple[str, ...]:
-    expected = "directories or URLs of stores"
-    places = _several(given, textual, expected)
-    if not all(places) or any("\0" in each for each in places):
-        raise _Hidden(expected)
-    try:
-        return tuple(below(directory, each) for each in places)
-    except InputError:
-        raise _Hidden(expected) from None
-
-
-def _confirmations(given: object, directory: Path, textual: bool) -> int | str:
-    if given in ("safe", "finalized"):
-        return str(given)
-    try:
-        return _number(0, 10**6)(given, directory, textual)
-    except ValueError as error:
-        raise _NoneOf(f"{error}, safe or finalized", ("safe", "finalized")) from None
-
-
-def _gwei(given: object, directory: Path, textual: bool) -> int:
-    text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) or not Decimal(text):
-        raise ValueError("gwei as decimal text above 0 with at most 9 decimals, like 30 or 0.5")
-    return int(Decimal(text) * _GWEI)
-
-
-def _seconds(given: object, directory: Path, textual: bool) -> float:
-    text = str(given)
-    decimal = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text)
-    if isinstance(given, bool) or decimal is None or not 0.01 <= float(text) <= 3600:
-        raise ValueError("seconds, from 0.01 to 3600")
-    return float(text)
-
-
-def _share(given: object, directory: Path, textual: bool) -> Decimal | None:
-    text = str(given)
-    if text == "off":
-        return None
-    if isinstance(given, bool) or not re.fullmatch(r"1|1\.0{1,18}|0?\.[0-9]{1,18}", text) or not Decimal(text):
-        raise ValueError("off, or a decimal number above 0, at most 1")
-    return Decimal(text)
-
-
-def _charter(given: object, directory: Path, textual: bool) -> str:
-    if isinstance(given, str) and _CID.fullmatch(given):
-        return given
-    try:
-        return str(_path(given, directory, textual))
-    except ValueError:
-        raise ValueError("the CID of a charter or the path of a file") from None
-
-
-def _metrics(given: object, directory: Path, textual: bool) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):)?([0-9]{1,5})", str(given))
-    if isinstance(given, bool) or not isinstance(given, str | int) or found is None or int(found[2]) > 0xFFFF:
-        raise ValueError("a port, or host:port")
-    return (found[1] or "127.0.0.1").strip("[]"), int(found[2])
-
-
-def _head(given: object, directory: Path, textual: bool) -> bytes:
-    if not isinstance(given, str) or not re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", given):
-        raise ValueError("0x and 64 hexadecimal digits")
-    return bytes.fromhex(given.removeprefix("0x"))
-
-
-def _contract(given: object, directory: Path, textual: bool) -> str | Path:
-    """An address in lower case, or the path of a record of a deployment."""
-    if isinstance(given, str) and given.startswith("0x"):
-        from fedpact.ledger.facts import typed_address
-
-        try:
-            return typed_address(given)
-        except LedgerError as error:
-            raise ValueError(str(error).removeprefix("expected ").partition(", found")[0]) from None
-    try:
-        return _path(given, directory, textual)
-    except ValueError:
-        raise ValueError("an address or the record of a deployment") from None
-
-
-class _NoneOf(ValueError):
-    """What was given is none of the words that are known."""
-
-    def __init__(self, expected: str, known: tuple[str, ...]) -> None:
-        super().__init__(expected)
-        self.known = known
-
-
-class _Hidden(ValueError):
-    """What was given may hold a secret, and is not shown."""
-
-
 def _all() -> tuple[Setting, ...]:
     return (
-        Setting("rpc", "URL", "A node of the chain; several are asked in turn.", _rpc, (), url=True),
-        Setting("contract", "ADDRESS", "The federation's contract, or the record of its deployment.", _contract),
-        Setting("chain_id", "N", "The chain that the nodes must be of.", _number(1, 2**256 - 1)),
-        Setting("first_block", "N", "The block of the contract; nothing before it is read.", _number(0, 2**63 - 1), 0),
+        Setting("rpc", "URL", "A node of the chain; several are asked in turn.", kinds.rpc, (), url=True),
+        Setting("contract", "ADDRESS", "The federation's contract, or the record of its deployment.", kinds.contract),
+        Setting("chain_id", "N", "The chain that the nodes must be of.", kinds.number(1, 2**256 - 1)),
+        Setting(
+            "first_block", "N", "The block of the contract; nothing before it is read.", kinds.number(0, 2**63 - 1), 0
+        ),
         Setting(
             "confirmations",
             "N",
             "Blocks on top of an entry before it counts, or safe, or finalized; else the charter's.",
-            _confirmations,
+            kinds.confirmations,
         ),
-        Setting("store", "PLACE", "A directory or URL of a store; the first is written to.", _store, ("store",), True),
+        Setting(
+            "store", "PLACE", "A directory or URL of a store; the first is written to.", kinds.store, ("store",), True
+        ),
         Setting(
             "write",
             "WHICH",
             "Stores to write to: first, or all but gateways.",
-            _word("first", "all"),
+            kinds.word("first", "all"),
             "first",
         ),
-        Setting("key_file", "FILE", "The key: a keystore, or 64 hexadecimal digits. Else FEDPACT_KEY.", _path),
-        Setting("password_file", "FILE", "The keystore's password. Else FEDPACT_PASSWORD, else asked for.", _path),
-        Setting("state", "DIR", "Journal, lock and cache.", _path, Path("state")),
-        Setting("max_fee", "GWEI", "What a unit of gas may cost at most.", _gwei),
+        Setting("key_file", "FILE", "The key: a keystore, or 64 hexadecimal digits. Else FEDPACT_KEY.", kinds.path),
+        Setting("password_file", "FILE", "The keystore's password. Else FEDPACT_PASSWORD, else asked for.", kinds.path),
+        Setting("state", "DIR", "Journal, lock and cache.", kinds.path, Path("state")),
+        Setting("max_fee", "GWEI", "What a unit of gas may cost at most.", kinds.gwei),
         Setting(
             "trainer",
             "MODULE:FACTORY",
             "Makes the silo's trainer.",
-            _text("module:factory", r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"),
+            kinds.text("module:factory", r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"),
         ),
-        Setting("trainer_config", "FILE", "Handed to the trainer's factory.", _path),
-        Setting("charter", "CID", "The charter that you accepted: its CID, or its file.", _charter),
+        Setting("trainer_config", "FILE", "Handed to the trainer's factory.", kinds.path),
+        Setting("charter", "CID", "The charter that you accepted: its CID, or its file.", kinds.charter),
         Setting(
             "threads",
             "T",
             "Blocks of a model to work on at once.",
-            _number(1, 1024),
+            kinds.number(1, 1024),
             os.cpu_count() or 1,
             default_words=PROCESSORS,
         ),
-        Setting("poll", "SECONDS", "Between two looks at a ledger that has nothing new.", _seconds, 0.5),
+        Setting("poll", "SECONDS", "Between two looks at a ledger that has nothing new.", kinds.seconds, 0.5),
         Setting(
             "verify",
             "SHARE",
             "Derive this share of a model's blocks again before training on it, at least one; 1 for all, or off.",
-            _share,
+            kinds.share,
             Decimal("0.05"),
         ),
-        Setting("metrics", "PORT", "Offer figures for Prometheus here; host:port for other than loopback.", _metrics),
-        Setting("log_format", "KIND", "text or json.", _word("text", "json"), "text"),
+        Setting(
+            "metrics", "PORT", "Offer figures for Prometheus here; host:port for other than loopback.", kinds.metrics
+        ),
+        Setting("log_format", "KIND", "text or json.", kinds.word("text", "json"), "text"),
         Setting(
             "log_level",
             "LEVEL",
             "debug, info, warning or error.",
-            _word("debug", "info", "warning", "error"),
+            kinds.word("debug", "info", "warning", "error"),
             "info",
         ),
-        Setting("head", "H", "A head that you trust; the record must agree with it.", _head),
+        Setting("head", "H", "A head that you trust; the record must agree with it.", kinds.head),
     )
 
 
@@ -458,8 +301,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         try:
             values[name] = setting.read(given, directory, textual)
         except ValueError as error:
-            found = "something else" if isinstance(error, _Hidden) or setting.url else _found(given)
-            near = did_you_mean(str(given), error.known) if isinstance(error, _NoneOf) else ""
+            found = "something else" if isinstance(error, kinds.Hidden) or setting.url else _found(given)
+            near = did_you_mean(str(given), error.known) if isinstance(error, kinds.NoneOf) else ""
             raise InputError(f"{name}: expected {error}, found {found}{near} ({origin[name]})") from None
     problems: dict[str, str] = {}
     if isinstance(values["contract"], Path):
@@ -548,7 +391,7 @@ def shown(name: str, value: Any) -> str | int | list[str] | None:
     """A setting's value as it may be shown and as JSON has it."""
     if value is None or isinstance(value, int):
         if name == "max_fee" and value is not None:
-            return f"{Decimal(value) / _GWEI:f} gwei"
+            return f"{Decimal(value) / kinds.GWEI:f} gwei"
         return value
     if name == "metrics":
         host, port = value
