@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedpact.artifacts.charter import MAX_SAMPLES
+from fedpact.artifacts.charter_sections import MAX_SAMPLES
 from fedpact.artifacts.dtypes import DTYPES
 from fedpact.rules import RULES, FedAvg
 from fedpact.rules.arrays import combine

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fedpact.artifacts.charter import Charter, Policy
+from fedpact.artifacts.charter import Charter
+from fedpact.artifacts.charter_sections import Policy
 from fedpact.ledger.view import Submission
 from fedpact.store.cid import Cid
 

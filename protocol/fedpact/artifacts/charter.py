@@ -6,23 +6,35 @@ are strings, so that everyone reads the same number.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Container, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fedpact import rules
 from fedpact.artifacts import canonical, moments
+from fedpact.artifacts.charter_sections import (
+    CODE,
+    BeforeSection,
+    LedgerSection,
+    LimitsSection,
+    OptimiserSection,
+    RoundsSection,
+    RuleSection,
+    Section,
+    SelectionSection,
+    StopSection,
+    StoreSection,
+    TensorSection,
+)
 from fedpact.artifacts.mistakes import Place, first_mistake
 from fedpact.artifacts.weights import MAX_TENSORS, Layout, Tensor
 from fedpact.errors import CharterError, InvalidDocument, InvalidWeights, NotInstalled
 from fedpact.ledger.facts import SCORE_UNIT, Limits, Terms
 from fedpact.rules import Optimiser, Rule
-from fedpact.rules.registry import NAME
 from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import read_small
@@ -32,193 +44,9 @@ MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
 _MOST_ENTRIES = 100
 """Entries of anything in a charter but of the model."""
-MAX_SAMPLES = 1 << 40
-"""Samples that a charter may let one update claim. 8,000 updates of that many have an exact sum in float64."""
 
 
-_DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,30})?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_CODE = "the sha256 of the rule's file, 64 lower-case hexadecimal digits (fedpact rules prints it)"
-
-
-def _decimal(text: str) -> str:
-    # Digits, a sign and a point: what every language reads as the same number.
-    if not _DECIMAL.fullmatch(text):
-        raise ValueError(
-            "expected a decimal number between -10^9 and 10^9 as text, like 0.1, without an exponent, "
-            f"found {text[:80]!r}"
-        )
-    return text
-
-
-def _rule_name(text: str) -> str:
-    if not NAME.fullmatch(text):
-        raise ValueError(f"expected a name such as fedavg, or acme.mean, found {text[:80]!r}")
-    return text
-
-
-def _sha256(text: str) -> str:
-    if not _SHA256.fullmatch(text):
-        raise ValueError(f"expected {_CODE}, found {text[:80]!r}")
-    return text
-
-
-Policy = Literal["best_score", "most_samples", "random"]
-"""How submissions are selected (`fedpact.selection`)."""
-
-DecimalText = Annotated[str, AfterValidator(_decimal), Field(json_schema_extra={"format": "decimal as text"})]
-_RuleName = Annotated[str, AfterValidator(_rule_name), Field(json_schema_extra={"format": "name"})]
-_Code = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"format": "64 hexadecimal digits"})]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TensorSection(_Section):
-    """One tensor of the model, under its name.
-
-    Attributes:
-        dtype: the kind of its elements, as safetensors calls it.
-        shape: its length in each dimension; an empty list is a single number.
-    """
-
-    dtype: str
-    shape: list[int]
-
-
-class RuleSection(_Section):
-    """How updates become a model: a rule's name and version, and what it has to be told.
-
-    Attributes:
-        name: the rule; that of an installed package has a dot.
-        version: which version of it: another one computes other bits. An installation has one of each rule.
-        parameters: what it has to be told; decimals are text.
-        code: the sha256 of the file that defines a rule of an installed package, whose name has a dot; no other has it.
-    """
-
-    name: _RuleName
-    version: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1
-    code: _Code | None = None
-    parameters: dict[str, str | int] | None = None
-
-
-class BeforeSection(_Section):
-    """What is done to the updates before the rule sees them: its name and version, and what it has to be told.
-
-    Attributes:
-        name: what is done.
-        version: which version of it: another one computes other bits.
-        parameters: what it has to be told; decimals are text.
-    """
-
-    name: str
-    version: int = 1
-    parameters: dict[str, str | int] | None = None
-
-
-class OptimiserSection(_Section):
-    """How the rule's result becomes a step from the base model: an optimiser's name, version and parameters.
-
-    Attributes:
-        name: the optimiser.
-        version: which version of it: another one computes other bits.
-        parameters: all of what it has to be told; decimals are text.
-    """
-
-    name: str
-    version: int = 1
-    parameters: dict[str, str | int] | None = None
-
-
-class SelectionSection(_Section):
-    """Which submissions make the model: so many, by their claims or at random. The others are never fetched.
-
-    Attributes:
-        name: the policy.
-        count: how many are selected; of fewer candidates, all are.
-    """
-
-    name: Policy
-    count: Annotated[int, Field(ge=1, le=0xFFFF)]
-
-
-class RoundsSection(_Section):
-    """How long a round lasts and how many must take part.
-
-    The contract enforces the quorum, half of the shorter time as the shortest phase, and twice the sum of both as the
-    longest round.
-
-    Attributes:
-        quorum: submissions without which there is no model; the round is cancelled then, and another one opened.
-        submission_seconds: how long members may submit; it ends early when all have.
-        publication_seconds: how long the coordinator that opened the round has to publish after that; for as long again
-            any other coordinator may.
-    """
-
-    quorum: Annotated[int, Field(ge=1, le=0xFFFF)]
-    submission_seconds: Annotated[int, Field(ge=2, le=10**9)]
-    publication_seconds: Annotated[int, Field(ge=2, le=10**9)]
-
-
-class LimitsSection(_Section):
-    """What an update may claim: samples, and scores as decimals.
-
-    Attributes:
-        max_samples: training samples; an update that claims more is excluded.
-        min_score: the least score; an update below is excluded.
-        max_score: the greatest score; an update above is excluded.
-    """
-
-    max_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
-    min_score: DecimalText = "-1"
-    max_score: DecimalText = "1"
-
-
-class LedgerSection(_Section):
-    """When an entry counts.
-
-    Attributes:
-        confirmations: blocks on top of an entry's own before services build on it; enough of them that no
-            reorganisation of the chain takes it back.
-    """
-
-    confirmations: Annotated[int, Field(ge=0, le=10**6)] = 0
-
-
-class StoreSection(_Section):
-    """How long artifacts are kept, and by how many.
-
-    Attributes:
-        retention_days: updates may be let go of (`fedpact store gc`) so long after their round has ended. All else is
-            needed for good.
-        copies: stores that should have each artifact; `fedpact store check` warns where fewer answer with it.
-    """
-
-    retention_days: Annotated[int, Field(ge=0, le=10**5)] = 365
-    copies: Annotated[int, Field(ge=1, le=1000)] = 1
-
-
-class StopSection(_Section):
-    """When the federation ends: whichever comes first.
-
-    Attributes:
-        rounds: after this many published models, those that a rewind disowned among them.
-        target_score: once the members' mean score is at least this.
-        patience: after this many published rounds without a mean score better than the best before by
-            `min_improvement`.
-        min_improvement: by how much a mean score has to be better to count for `patience`.
-        failures: after this many cancelled rounds in a row.
-    """
-
-    rounds: Annotated[int, Field(ge=1, le=10**9)]
-    target_score: DecimalText | None = None
-    patience: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    min_improvement: DecimalText = "0"
-    failures: Annotated[int, Field(ge=1, le=10**9)] = 3
-
-
-class Charter(_Section):
+class Charter(Section):
     """The rules of a federation.
 
     Attributes:
@@ -352,7 +180,7 @@ def _check_code(charter: Charter) -> Iterator[Mistake]:
     """A rule of an installed package has a `code`, one of fedpact's own has none."""
     rule = charter.rule
     if "." in rule.name and rule.code is None:
-        yield ("rule",), f"rule.code: expected {_CODE}, found none"
+        yield ("rule",), f"rule.code: expected {CODE}, found none"
     if "." not in rule.name and rule.code is not None:
         yield ("rule", "code"), f"rule.code: expected none, as {rule.name} is fedpact's own, found {rule.code}"
 
