@@ -224,7 +224,8 @@ class Streamed(MemoryBlocks):
             self.ended += 1
 
 
-FILE = add(MemoryBlocks(), random.Random(9).randbytes(9 * LEAF + 5))
+DATA = random.Random(9).randbytes(9 * LEAF + 5)
+FILE = add(MemoryBlocks(), DATA)
 
 
 def ends_early(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -254,11 +255,10 @@ def test_a_file_that_comes_in_one_answer_is_the_file(answer: str) -> None:
     """Whatever the answer is: what is not right is asked for by its address, and nothing is left open."""
     altered, asked = ANSWERS[answer]
     blocks = Streamed(altered)
-    data = random.Random(9).randbytes(9 * LEAF + 5)
-    file = open_file(blocks, add(blocks, data).root, len(data))
+    file = open_file(blocks, add(blocks, DATA).root, len(DATA))
     blocks.asked.clear()
     with nothing_left_running():
-        assert file.read() == data
+        assert file.read() == DATA
     leaves = [file.leaves[index] for index in asked]
     assert blocks.asked[-len(leaves) :] == leaves if leaves else blocks.asked == []
     assert len(blocks.asked) <= 10
@@ -268,10 +268,9 @@ def test_a_file_that_comes_in_one_answer_is_the_file(answer: str) -> None:
 def test_who_stops_reading_closes_the_answer() -> None:
     """And a leaf that is wrong in the store as well is named."""
     blocks = Streamed(lambda pieces: pieces)
-    data = random.Random(9).randbytes(9 * LEAF + 5)
-    file = open_file(blocks, add(blocks, data).root, len(data))
+    file = open_file(blocks, add(blocks, DATA).root, len(DATA))
     with nothing_left_running(), closing(file.each()) as leaves:
-        assert next(leaves) == data[:LEAF]
+        assert next(leaves) == DATA[:LEAF]
     assert blocks.ended == 1
     blocks.put(file.leaves[5], bytes(LEAF))
     with nothing_left_running(), pytest.raises(BlockMismatch, match=str(file.leaves[5])):
@@ -283,23 +282,21 @@ def test_who_stops_reading_closes_the_answer() -> None:
 def test_what_is_not_many_leaves_in_a_row_is_asked_for_one_by_one(indexes: list[int]) -> None:
     """In the order in which they are wanted."""
     blocks = Streamed(lambda pieces: pieces)
-    data = random.Random(9).randbytes(9 * LEAF + 5)
-    file = open_file(blocks, add(blocks, data).root, len(data))
-    assert list(file.each(indexes)) == [data[index * LEAF : (index + 1) * LEAF] for index in indexes]
+    file = open_file(blocks, add(blocks, DATA).root, len(DATA))
+    assert list(file.each(indexes)) == [DATA[index * LEAF : (index + 1) * LEAF] for index in indexes]
     assert blocks.ended == 0
 
 
 def test_only_the_store_that_is_asked_first_is_asked_for_a_file() -> None:
     """What is on this machine is not fetched from elsewhere; the bytes of an answer are counted."""
     near, far = MemoryBlocks(), Streamed(lambda pieces: pieces)
-    data = random.Random(9).randbytes(9 * LEAF + 5)
     for blocks in (near, far):
-        root = add(blocks, data).root
+        root = add(blocks, DATA).root
     for stores, ended in (((near, far), 0), ((far, near), 1)):
         several = SeveralBlocks([CountedBlocks(each, str(place)) for place, each in enumerate(stores)], writable=False)
-        assert open_file(several, root, len(data)).read() == data
+        assert open_file(several, root, len(DATA)).read() == DATA
         assert far.ended == ended
-        assert several.moved["0"].bytes_read == len(data) + len(near.get(root))
+        assert several.moved["0"].bytes_read == len(DATA) + len(near.get(root))
         assert several.moved["1"].bytes_read == 0
 
 
