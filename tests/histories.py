@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from chains import COORDINATOR, MEMBERS, OWNER, START
@@ -53,8 +53,9 @@ class History:
         self.ledger.send(OWNER, Appoint(COORDINATOR))
         self._manifests: dict[object, tuple[Cid, Manifest]] = {}
 
-    def copied(self, directory: Path) -> Self:
+    def copied(self, directory: Path) -> History:
         """The same so far, in another directory; what is done with one does not show in the other."""
+        assert type(self) is History  # Others have more that would have to be copied.
         shutil.copytree(self.directory, directory)
         other = copy.copy(self)
         other.directory = directory

@@ -123,7 +123,8 @@ def test_an_honest_record_agrees(tmp_path: Path, kind: str) -> None:
     stage.three()
     stage.publish(*(stage.update() for _ in range(3)), altered(stage.update(), 2, NAN[2]))
     stage.three()
-    for seed in range(2):
+    for leaf in (0, 2):  # Of the second round: without, and with what the update is excluded for.
+        seed = seed_for(2, {leaf})
         told = stage.audit(seed)
         assert told.verdict is Verdict.SAMPLED
         assert (told.agreeing, told.reproduced, told.exit_code) == (3, 0, 0)

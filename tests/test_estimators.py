@@ -15,6 +15,7 @@ from fedpact.errors import CharterError, InputError, TrainingFailed
 from fedpact_client.data import Data
 from fedpact_client.estimators import EstimatorTrainer
 from fedpact_client.trainer import Fit
+from fedpact_client.trainer_section import given
 from sklearn import cluster, decomposition, ensemble, linear_model, naive_bayes, neighbors, neural_network, svm, tree
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.pipeline import make_pipeline
@@ -207,14 +208,48 @@ def test_a_wrong_setting_of_the_charter_is_named(config: dict[str, str | int], s
         _trainer(linear_model.SGDClassifier, **config)
 
 
-@pytest.mark.parametrize(("slip", "meant"), [("epoch", "epochs"), ("Batch_Size", "batch_size"), ("seeds", "seed")])
-def test_a_slip_in_a_settings_name_is_named(slip: str, meant: str) -> None:
-    """Although it may be left out; a name of the factory's own is its own."""
-    config = {"name": "mine", "learning_rate": "0.1", slip: 3}
-    with pytest.raises(CharterError, match=f"^trainer.{slip}: expected {meant}, or both; did you mean {meant}\\?$"):
-        EstimatorTrainer(linear_model.SGDClassifier(), _data(linear_model.SGDClassifier())[0], config, 10)
-    data = _data(linear_model.SGDClassifier())[0]
-    assert EstimatorTrainer(linear_model.SGDClassifier(), data, {**config, meant: 3}, 10).names
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("epoch", "epochs"),
+        ("Batch_Size", "batch_size"),
+        ("batchsize", "batch_size"),
+        ("bacth_size", "batch_size"),
+        ("batch_sise", "batch_size"),
+        ("seeds", "seed"),
+        ("epoch\x1b[K", None),
+    ],
+)
+def test_a_slip_in_a_settings_name_is_named(slip: str, meant: str | None) -> None:
+    """Although it may be left out; with both, nothing is wrong."""
+    config: dict[str, str | int] = {"name": "mine", "learning_rate": "0.1", slip: 3}
+    model, data = linear_model.SGDClassifier(), _data(linear_model.SGDClassifier())[0]
+    if meant is None:  # Too far from anything.
+        assert EstimatorTrainer(model, data, config, 10).names
+        return
+    with pytest.raises(CharterError, match=f"^trainer.{slip}: expected {meant}, or both where both are meant$"):
+        EstimatorTrainer(model, data, config, 10)
+    assert EstimatorTrainer(model, data, {**config, meant: 3}, 10).names
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("bn_momentum", "momentum"),
+        ("speed", "seed"),
+        ("seed2", "seed"),
+        ("weight_decay2", "weight_decay"),
+        ("weight_decay_bias", "weight_decay"),
+        ("eval_batch_size", "batch_size"),
+        ("minibatch_size", "batch_size"),
+        ("", "seed"),
+        ("s", "seed"),
+        ("learning_rate", "momentum"),
+    ],
+)
+def test_a_factorys_own_names_are_its_own(other: str, name: str) -> None:
+    """Also where they are like one of ours."""
+    assert given({other: "0.1"}, name, "ours") == "ours"
 
 
 def test_classes_belong_to_classifiers() -> None:

@@ -18,7 +18,7 @@ from fedpact.rules import RULES, FedAvg, Rule, make
 from fedpact.rules.arrays import combine
 from fedpact.rules.engine import Fault, Outcome, Readable, aggregate
 from fedpact.rules.mean import WeightedMean
-from fedpact.rules.rule import Blockwise
+from fedpact.rules.rule import PIECE, Blockwise
 from fedpact.store.unixfs import LEAF, leaf_count, leaf_size
 
 LAYOUT = Layout(
@@ -227,3 +227,24 @@ def test_what_a_rule_does_wrong_is_one_error_that_names_it(does: Any, says: str)
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(RuleFailed, match=re.escape(says)):
         combine(Broken(does), [np.ones(5, np.float32)] * 2, [1, 1])
+
+
+@pytest.mark.parametrize("piece", [1 << 40, 1, 0, -5])
+def test_a_rule_that_wants_pieces_of_any_size_gets_them_or_is_named(piece: int) -> None:
+    """At most what all get; of none nothing could be made."""
+
+    class Sized(FedAvg):
+        def combination(self, samples: Sequence[int]) -> WeightedMean:
+            found = super().combination(samples)
+            found.piece = piece
+            return found
+
+    updates = [np.arange(PIECE * 3, dtype=np.float32), np.ones(PIECE * 3, np.float32)]
+    for threads in (1, 3):
+        if piece < 1:
+            with pytest.raises(RuleFailed, match=f"rule fedavg: piece: expected 1 to {PIECE} elements, found {piece}"):
+                combine(Sized(), updates, [1, 1], threads=threads)
+        else:
+            small = [update[: PIECE * 3 if piece > 1 else 200] for update in updates]
+            whole = combine(FedAvg(), small, [1, 1])
+            assert (combine(Sized(), small, [1, 1], threads=threads) == whole).all()

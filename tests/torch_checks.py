@@ -209,7 +209,7 @@ def what_is_wrong_is_one_line(directory: Path) -> None:
         ({"learning_rate": "fast"}, "trainer.learning_rate: expected a positive decimal as text, found 'fast'"),
         ({"optimiser": "lion"}, "trainer.optimiser: expected one of sgd, adam, adamw, found 'lion'"),
         ({"optimiser": "adma"}, "found 'adma'; did you mean adam?"),
-        ({"optimizer": "adam"}, "trainer.optimizer: expected optimiser, or both; did you mean optimiser?"),
+        ({"optimizer": "adam"}, "trainer.optimizer: expected optimiser, or both where both are meant"),
         ({"momentum": "-1"}, "trainer.momentum: expected a decimal from 0 as text, found '-1'"),
         ({"epochs": 0}, "trainer.epochs: expected a whole number from 1, found 0"),
     ):

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+
 import numpy as np
+from fedpact.artifacts.canonical import shown
 from fedpact.errors import CharterError
-from fedpact.suggestion import did_you_mean
 
 from fedpact_client.trainer import Config
 
-_LIKE = 0.8
-"""How like a setting another name has to be to be taken for a slip of it."""
+_SHORT = 5
+"""Letters of a name that another one is like by chance: `seed` and `speed`."""
 
 
 def given(config: Config, name: str, default: str | int | None = None) -> str | int | None:
     """What the section says of a setting. Arguments as for `whole`.
 
     Raises:
-        CharterError: it does not, but has a name that is nearly this one, which nobody would ever read.
+        CharterError: it does not, but has that name with a slip in it, which nobody would ever read.
     """
     if name not in config:
         for other in config:
-            if near := did_you_mean(other, [name], likeness=_LIKE):
-                raise CharterError(f"trainer.{other}: expected {name}, or both{near}")
+            if _is_slip(other, name):
+                raise CharterError(f"trainer.{shown(other)}: expected {name}, or both where both are meant")
     return config.get(name, default)
+
+
+def _is_slip(found: str, name: str) -> bool:
+    """Whether one is the other but for capitals, underscores and an s at the end; of long names, but for a letter."""
+    one, other = (each.lower().replace("_", "").replace("-", "") for each in (found, name))
+    if one.removesuffix("s") == other.removesuffix("s"):
+        return True
+    if len(name) <= _SHORT or abs(len(one) - len(other)) > 1:
+        return False
+    changes = SequenceMatcher(None, one, other).get_opcodes()
+    letters = "".join(one[a:b] + other[c:d] for kind, a, b, c, d in changes if kind != "equal")
+    return letters.isalpha() and len(letters) <= 2  # One there and one here, be it in another place.
 
 
 def whole(config: Config, name: str, default: int | None = None) -> int:

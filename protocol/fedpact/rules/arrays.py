@@ -27,8 +27,8 @@ from fedpact.rules.rule import PIECE, Rule, Survey
 
 _SPAN = PIECE
 """Elements that are surveyed at once; the sums depend on it."""
-_LINE = 64
-"""Elements that spans are multiples of, so that no two threads write to one line of a cache."""
+_REGISTERS = 64
+"""Elements that spans are multiples of: whole registers of vector instructions."""
 _KINDS = {each.array.newbyteorder("="): each for each in DTYPES.values() if each.name != "BF16"}
 
 
@@ -114,14 +114,14 @@ class _Arrays:
             before = self._before(span) if kernel.needs_base else None
             kernel.run(self._dtype, [self._updates[place][span] for place in counted], before, [], out[span])
 
-        for _ in self._pool.map(make, _spans(self._size, self._share(kernel.combination.piece))):
+        for _ in self._pool.map(make, _spans(self._size, self._share(kernel.piece))):
             pass
         return out
 
     def _share(self, most: int) -> int:
         """How many elements a thread is best given at once: as many for each of them, and for each as often."""
         rounds = max(1, math.ceil(self._size / (most * self._threads)))
-        return max(1, math.ceil(self._size / (rounds * self._threads * _LINE))) * _LINE
+        return max(1, math.ceil(self._size / (rounds * self._threads * _REGISTERS))) * _REGISTERS
 
     def _before(self, span: slice) -> Stored:
         if self._base is None:

@@ -46,6 +46,17 @@ class Kernel:
         """Whether the base model's elements are part of it."""
         return self.combination.needs_base or self.optimiser is not None
 
+    @property
+    def piece(self) -> int:
+        """Elements that are combined at once.
+
+        Raises:
+            RuleFailed: the combination wants none.
+        """
+        if self.combination.piece < 1:
+            raise RuleFailed(f"piece: expected 1 to {PIECE} elements, found {self.combination.piece}")
+        return min(self.combination.piece, PIECE)
+
     def run(
         self,
         dtype: Dtype,
@@ -71,7 +82,7 @@ class Kernel:
         """
         made = [np.empty_like(moment) for moment in moments]
         with np.errstate(all="ignore"):  # Overflows are dealt with, underflows are rounded.
-            for piece in _pieces(out.size, self.combination.piece):
+            for piece in _pieces(out.size, self.piece):
                 part = [update[piece] for update in updates]
                 before = None if base is None else base[piece]
                 if dtype.is_float:

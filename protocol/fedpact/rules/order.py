@@ -59,6 +59,7 @@ def ranked(updates: Sequence[NDArray[Kind]], ranks: range) -> list[NDArray[Kind]
     length = len(updates[0])
     lines = np.stack(updates, out=np.empty((count, length + _APART), dtype)[:, :length])
     columns = np.ascontiguousarray(lines.T)
+    del lines
     columns.sort(axis=1)
     # As rows again, with a negative zero made positive.
     found: NDArray[Kind] = np.add(columns[:, ranks.start : ranks.stop].T, dtype.type(0), order="C")
