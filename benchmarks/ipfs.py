@@ -104,9 +104,8 @@ def show(result: Mapping[str, Any]) -> None:
     """The table."""
     print(machine_line(result["machine"]))
     print(f"{result['node']}, {result['megabytes']} MB, median of {result['runs']}")
-    print(
-        f"{'':<15} {'':<5} {'MB/s':>7} {'node':>7} {'ratio':>6} {'least':>6} {'hashed':>7} {'ratio':>6} {'resident MB':>12}"
-    )
+    names = f"{'MB/s':>7} {'node':>7} {'ratio':>6} {'least':>6} {'hashed':>7} {'ratio':>6} {'resident MB':>12}"
+    print(f"{'':<21} {names}")
     for row in result["rows"]:
         own, other = row["megabytes_per_second"], row["node_megabytes_per_second"]
         rates = f"{own:>7.1f} {other:>7.1f} {row['ratio']:>6.2f} {row['least']:>6.2f}"

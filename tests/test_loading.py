@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fedpact.errors import CharterError, InputError
 from fedpact_client.loading import load_trainer
+from fedpact_client.told import _warn
 
 GOOD = """
 class Trainer:
@@ -43,7 +44,7 @@ FAULTS = {
     "a module that ends the process": ("raise SystemExit('no')", "ward:make", "SystemExit: no"),
     "a factory that fails": ("def make(*_): raise KeyError('data')", "ward:make", "KeyError: 'data'"),
     "a factory that ends the process": ("import sys\ndef make(*_): sys.exit(0)", "ward:make", "SystemExit: 0"),
-    "a factory that takes nothing": ("def make(): ...", "ward:make", "TypeError: make() takes 0 positional"),
+    "a factory that takes nothing": ("def make(): ...", "ward:make", "expected make(file, config), found make()"),
     "a factory of nothing": ("def make(*_): ...", "ward:make", "found one without fit"),
     "no evaluate": ("class make:\n def __init__(*_): ...\n def fit(self): ...", "ward:make", "found one without eva"),
     "an empty part": ("", "ward.:make", "no module 'ward.'"),
@@ -83,3 +84,55 @@ def test_a_trainer_is_made_from_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "ward.py").write_text(GOOD)
     trainer = load_trainer("ward:Trainer", tmp_path / "x.toml", {"epochs": 3})
     assert trainer.told == (tmp_path / "x.toml", {"epochs": 3})  # type: ignore[attr-defined]
+
+
+READS = """
+from fedpact_client.trainer import Fit
+class Trainer:
+    extra = "its own"
+    def __init__(self, file, config): self.config, self.epochs = config, config["epochs"]
+    def fit(self, weights, config):
+        {reads}
+        return Fit(weights, 1, {{}})
+    def evaluate(self, weights): return {{}}
+"""
+SECTION = {"name": "mine", "epochs": 3, "learnig_rate": "0.1", "depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("reads", "unread"),
+    [
+        ("pass", ["depth", "learnig_rate"]),
+        ("config.get('learning_rate', '1')", ["depth", "learnig_rate; did you mean learnig_rate?"]),
+        ("self.config['depth']", ["learnig_rate"]),
+        ("config['depth'], 'learnig_rate' in config", []),
+        ("{**config}", []),
+        ("dict(config)", []),
+        ("config | {}", []),
+        ("{} | config", []),
+        ("config.copy()", []),
+        ("list(self.config.items())", []),
+        ("list(self.config.values())", []),
+        ("(lambda **told: told)(**config)", []),
+        ("__import__('json').dumps(config)", []),
+        ("[config[name] for name in config]", []),
+        ("[name for name in config]", ["depth", "learnig_rate"]),
+    ],
+)
+def test_what_a_trainer_does_not_read_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reads: str, unread: list[str]
+) -> None:
+    """After it has trained, in whatever way it reads; with the name that it would have read, where one is like it."""
+    _warn.cache_clear()
+    (tmp_path / "ward.py").write_text(READS.format(reads=reads))
+    for _ in range(2):
+        trainer = load_trainer("ward:Trainer", None, SECTION)
+        assert trainer.extra == "its own"  # type: ignore[attr-defined]
+        assert caplog.messages == [] or unread
+        for number in (1, 2):
+            trainer.fit({}, {**SECTION, "round": number})
+    assert [each.partition(", which")[0] for each in caplog.messages] == [
+        f"trainer ward:Trainer: it reads no {each.partition(';')[0]}" for each in unread
+    ]
+    if "; did" in "".join(unread):
+        assert caplog.messages[1].endswith("[trainer] says; did you mean learning_rate?")

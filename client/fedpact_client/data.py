@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 from fedpact.artifacts.mistakes import read_toml
 from fedpact.errors import InputError
-from fedpact.suggestion import did_you_mean
+from fedpact.suggestion import did_you_mean, unreadable
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,10 +74,11 @@ def read_table(file: Path | None) -> tuple[Data, int]:
     if file is None:
         raise InputError("trainer_config: expected a file that names the table, found none")
     settings = read_toml(file, Table)
-    return _read(file.parent / settings.data, settings), settings.classes
+    return _read(file, settings), settings.classes
 
 
-def _read(path: Path, settings: Table) -> Data:
+def _read(file: Path, settings: Table) -> Data:
+    path = file.parent / settings.data
     try:
         with path.open(encoding="utf-8") as lines:
             names = [name.strip().strip('"') for name in lines.readline().split(",")]
@@ -85,13 +86,13 @@ def _read(path: Path, settings: Table) -> Data:
                 shown = ", ".join(names)
                 shown = shown if len(shown) < 200 else f"{shown[:200]}…"
                 near = did_you_mean(settings.target, names)
-                found = f"{settings.target!r}{near}"
+                found = f"{settings.target!r} in {file.name}{near}"
                 raise InputError(f"{path}: target: expected one of the columns {shown}, found {found}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Of a file without samples, which is refused below.
                 table = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {unreadable(path, error)} ({file.name} names it)") from None
     except ValueError as error:
         told = " ".join(str(error).split())[:200]
         what = "classes are numbers from 0 on" if settings.classes else "what is missing has to be filled in"

@@ -160,7 +160,7 @@ class _Subject:
             how = "it has neither partial_fit nor warm_start"
             if "warm_start" in parameters:
                 how = "expected warm_start=True, as it has no partial_fit"
-            raise InputError(f"{self.name}: it cannot go on from a model: {how}")
+            raise InputError(f"{self.name}: it cannot go on from a model: {how}; SGDClassifier or MLPClassifier can")
         if parameters.get("average"):
             raise InputError(f"{self.name}: expected average=False, for it keeps what it averages to itself")
         if not (self.clusters or is_classifier(estimator) or is_regressor(estimator)):

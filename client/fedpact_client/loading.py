@@ -7,6 +7,7 @@ The factory is called with the path of the silo's own configuration file, or non
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from fedpact.errors import FedpactError, InputError
 from fedpact.suggestion import did_you_mean
 
 from fedpact_client.blame import in_words
+from fedpact_client.told import Told, Watched
 from fedpact_client.trainer import Config, Trainer
 
 _EXTRAS = {"torch": '; pip install "fedpact[torch]" installs it'}
@@ -53,12 +55,20 @@ def load_trainer(name: str, file: Path | None, config: Config, directory: Path |
         near = did_you_mean(factory_name, made_there)
         found = f"no {factory_name}{near}" if factory is None else f"{factory_name}, which is none"
         raise InputError(f"trainer {name}: expected a factory in module {module_name}, found {found}")
+    told = Told(config)
     with _naming(name):
-        trainer: Trainer = factory(file, config)
+        try:
+            inspect.signature(factory).bind(file, told)
+        except TypeError:
+            found = f"{factory_name}{inspect.signature(factory)}"
+            raise InputError(f"trainer {name}: expected {factory_name}(file, config), found {found}") from None
+        except ValueError:
+            pass  # One that does not say what it takes.
+        trainer: Trainer = factory(file, told)
     for method in ("fit", "evaluate"):
         if not callable(getattr(trainer, method, None)):
             raise InputError(f"trainer {name}: expected an object with fit and evaluate, found one without {method}")
-    return trainer
+    return Watched(name, trainer, told)
 
 
 def _module_like(name: str, directory: Path) -> str:

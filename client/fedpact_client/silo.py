@@ -21,6 +21,7 @@ from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.pins import hold
 from fedpact.store.unixfs import add, open_file
+from fedpact.suggestion import did_you_mean
 
 from fedpact_client.blame import in_words
 from fedpact_client.journal import Journal
@@ -231,10 +232,11 @@ class Silo:
             found = type(fit.samples).__name__
             raise TrainingFailed(f"round {debt.round}: samples: expected a whole number, found {found}")
         if not 1 <= fit.samples <= most:
-            raise TrainingFailed(f"round {debt.round}: samples: expected 1 to {most}, found {fit.samples}")
+            expected = f"expected 1 to {most} (the charter's limits.max_samples)"
+            raise TrainingFailed(f"round {debt.round}: samples: {expected}, found {fit.samples}")
         name = self._charter.score
         if name not in metrics:
-            found = ", ".join(metrics) or "none"
+            found = (", ".join(map(str, metrics)) or "none") + did_you_mean(name, map(str, metrics))
             raise TrainingFailed(f"round {debt.round}: metrics: expected {name} (the charter's score), found {found}")
         score = metrics[name]
         if not isinstance(score, int | float | np.floating) or not math.isfinite(score):
