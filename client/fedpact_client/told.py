@@ -41,10 +41,8 @@ class Told(dict[str, Any]):
         return there
 
     def __getitem__(self, name: str) -> Any:
-        return super().__getitem__(name) if name in self else self.__missing__(name)
-
-    def __missing__(self, name: str) -> Any:
-        raise KeyError(name)
+        _ = name in self  # Which notes that it was asked for.
+        return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         return super().__getitem__(name) if name in self else default
@@ -92,7 +90,7 @@ class Watched:
         told = Told(config)
         fit = self._trainer.fit(weights, told)
         for name in sorted({*self._told, *told} - self._told.read - told.read - {*_OURS}):
-            near = did_you_mean(name, self._told.missed | told.missed)
+            near = did_you_mean(name, sorted(self._told.missed | told.missed))
             _warn(f"trainer {self._name}: it reads no {shown(name)}, which the charter's [trainer] says{near}")
         return fit
 
