@@ -104,7 +104,7 @@ def test_every_mistake_has_its_line(tmp_path: Path) -> None:
         ),
         ([("[stop]\nrounds = 10\n", "")], [(None, "stop: expected a value, found nothing")]),
         ([("[rounds]", "[rounds")], [(11, "Expected ']'")]),
-        ([("rounds = 10\n", "rounds = ")], [(18, "Invalid value")]),
+        ([("rounds = 10\n", "rounds = ")], [(18, "Invalid value; text is written in quotes")]),
         ([("quorum = 3", "quorum = 3\nquorum = 3")], [(13, "Cannot overwrite a value")]),
     ],
 )

@@ -17,6 +17,7 @@ from fedpact.artifacts.charter import MAX_BYTES
 from fedpact.artifacts.weights import Layout, Weights
 from fedpact.errors import CharterError, InputError, StoreError
 from fedpact.files import write_atomically
+from fedpact.toml_lines import said_of
 
 from fedpact_client.trainer import Config
 
@@ -103,4 +104,4 @@ def _read(charter: Path) -> tuple[str, dict[str, Any]]:
     except OSError as error:
         raise CharterError(f"charter {charter}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CharterError(f"charter {charter}: {str(error)[:200]}") from None
+        raise CharterError(f"charter {charter}: {said_of(error)}") from None

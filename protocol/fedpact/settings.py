@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from fedpact import setting_kinds as kinds
 from fedpact.errors import InputError
 from fedpact.suggestion import did_you_mean, unreadable
-from fedpact.toml_lines import key_lines, line_of
+from fedpact.toml_lines import key_lines, line_of, said_of
 
 if TYPE_CHECKING:
     from fedpact.ledger.facts import Address, Hash
@@ -326,7 +326,7 @@ def _read(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{file}: {unreadable(file, error)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
-        raise InputError(f"{file}: {str(error)[:200]}") from None
+        raise InputError(f"{file}: {said_of(error)}") from None
     for name in found:
         if name not in SETTINGS:
             line = line_of(key_lines(text), (name,))

@@ -13,6 +13,7 @@ import tomllib
 Place = tuple[str | int, ...]
 """A value: the keys that lead to it; in lists its number, from 0."""
 
+_MAX_SAID = 200
 _BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\r\n)?")
 _SPACES = re.compile(r"[ \t]*")
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
@@ -37,6 +38,11 @@ def line_of(lines: dict[Place, int], place: Place) -> int | None:
         if place[:length] in lines:
             return lines[place[:length]]
     return None
+
+
+def said_of(error: Exception) -> str:
+    """What is wrong with a text that is no TOML, in a line, with the mistake that people make most."""
+    return str(error)[:_MAX_SAID].replace("Invalid value", "Invalid value; text is written in quotes")
 
 
 class _Scan:

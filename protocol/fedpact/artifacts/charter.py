@@ -39,6 +39,7 @@ from fedpact.store.blocks import Blocks
 from fedpact.store.cid import Cid
 from fedpact.store.unixfs import read_small
 from fedpact.suggestion import unreadable
+from fedpact.toml_lines import said_of
 
 MAX_BYTES = 4 << 20
 """Bytes that a charter has at most: 10,000 tensors need 1 MiB."""
@@ -344,4 +345,4 @@ def parse_toml(path: Path) -> Charter:
         said += f" (fedpact charter check {path} names {more} more)" if more else ""
         raise CharterError(f"charter {path}: {said}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
-        raise CharterError(f"charter {path}: {error}") from None
+        raise CharterError(f"charter {path}: {said_of(error)}") from None

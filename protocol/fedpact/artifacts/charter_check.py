@@ -16,7 +16,7 @@ from fedpact.artifacts.charter import MAX_BYTES, Charter, Contradictions, contra
 from fedpact.artifacts.mistakes import Place, in_words
 from fedpact.errors import CharterError, NotInstalled
 from fedpact.suggestion import unreadable
-from fedpact.toml_lines import key_lines, line_of
+from fedpact.toml_lines import key_lines, line_of, said_of
 
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -52,7 +52,7 @@ def check(path: Path) -> tuple[Charter | None, list[Mistake]]:
     except (ValueError, RecursionError) as error:
         at = _AT.search(str(error))
         line = None if at is None else int(at[1] or text.count("\n") + 1)
-        return None, [Mistake(line, _AT.sub("", str(error))[:200])]
+        return None, [Mistake(line, _AT.sub("", said_of(error)))]
     charter, found = _check(value)
     lines = key_lines(text) if found else {}
     mistakes = [Mistake(line_of(lines, place), reason) for place, reason in dict.fromkeys(found)]

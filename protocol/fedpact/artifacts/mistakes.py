@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from fedpact.artifacts import canonical
 from fedpact.errors import InputError
 from fedpact.suggestion import did_you_mean, unreadable
+from fedpact.toml_lines import said_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,7 +56,7 @@ def read_toml(path: Path, model: type[Model]) -> Model:
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error, model)}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none.
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {said_of(error)}") from None
 
 
 def in_words(mistake: Any, model: type[BaseModel] | None = None, *, suggest: bool = True) -> tuple[Place, str]:
