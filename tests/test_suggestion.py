@@ -220,7 +220,9 @@ def test_a_column_of_a_table(tmp_path: Path) -> None:
     """The one to learn."""
     (tmp_path / "ward.csv").write_text("age,outcome\n1,0\n2,1\n")
     (tmp_path / "ward.toml").write_text('data = "ward.csv"\ntarget = "outcom"\n')
-    assert _line(lambda: read_table(tmp_path / "ward.toml")).endswith("found 'outcom'; did you mean outcome?")
+    assert _line(lambda: read_table(tmp_path / "ward.toml")).endswith(
+        "found 'outcom' in ward.toml; did you mean outcome?"
+    )
 
 
 def test_a_member_only_where_hardly_a_digit_differs() -> None:

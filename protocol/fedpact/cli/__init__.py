@@ -15,6 +15,9 @@ from typing import NoReturn
 from fedpact.deferred import defer
 from fedpact.errors import FedpactError, Interrupted
 
+_MOMENT = 0.01
+"""Seconds until an interruption that was lost comes again."""
+
 
 def main(work: Callable[[], int] | None = None) -> NoReturn:
     """The console script.
@@ -31,6 +34,7 @@ def main(work: Callable[[], int] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.ERROR, format="fedpact: %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _once_more
     try:
         code = run(*sys.argv[1:] or ["--help"]) if work is None else work()
         sys.stdout.flush()
@@ -77,6 +81,20 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Interrupted(number)
+
+
+def _once_more(unraisable: sys.UnraisableHookArgs) -> None:
+    """An interruption that fell into a destructor, out of which Python lets no error, comes again a moment later."""
+    error = unraisable.exc_value
+    if not isinstance(error, Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    asked = error.exit_code - 128
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(asked))
+    signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
 
 def _fail(message: str, code: int) -> NoReturn:
